@@ -1,0 +1,74 @@
+# `make help` is the manual. CI calls the same targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+BINS := -p weir-cli -p weir-gateway -p weir-sidecar -p weir-control-plane -p weir-sample-services
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: up
+up: release ## Build release, start the whole system on loopback, print what to try; Ctrl-C drains it
+	@target/release/weir up $(UP_ARGS)
+
+.PHONY: release
+release: ## Build the release binaries into target/release
+	$(CARGO) build --locked --release $(BINS)
+
+.PHONY: dist
+dist: ## Build the binaries to ship into target/dist (link-time optimised; slower to build)
+	$(CARGO) build --locked --profile dist $(BINS)
+
+.PHONY: build
+build: ## Build the debug binaries that the end-to-end tests start
+	$(CARGO) build --locked $(BINS)
+
+.PHONY: test
+test: ## Everything a change must pass; installs what it needs; the last line counts the tests
+	@scripts/test.sh
+
+.PHONY: test-deps
+test-deps: ## Install what the tests need (Debian packages, a Python venv, npm packages)
+	@scripts/install-test-deps.sh
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Check the format
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## Clippy, warnings denied
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: unit
+unit: ## The fast set: no end-to-end tests
+	$(CARGO) nextest run --locked --workspace --exclude weir-e2e
+
+.PHONY: e2e
+e2e: build ## End to end: real binaries, real Consul, real peers
+	$(CARGO) nextest run --locked -p weir-e2e
+
+.PHONY: deny
+deny: ## Advisories, licences, banned and duplicate crates (cargo-deny)
+	@scripts/deny.sh
+
+.PHONY: generate
+generate: ## Write the generated files: schema, reference pages, dependency table
+	$(CARGO) run --locked -p weir-xtask -- generate
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZ_SECONDS (default 20) each; needs cargo-fuzz
+	@scripts/fuzz.sh
+
+.PHONY: compare
+compare: dist ## CPU per request of the gateway beside nginx and HAProxy, one run
+	@benches/compare.sh
+
+.PHONY: clean
+clean: ## Remove what was built and the state of `make up`
+	$(CARGO) clean
+	rm -rf .weir

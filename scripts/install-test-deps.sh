@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks: Debian packages, a real Consul, cargo-nextest,
+# and, below target/, a Python venv with Flask and a folder with Express (services of the kind that
+# people have, for tests that put the gateway in front of them). Does nothing where all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+packages=()
+command -v curl >/dev/null || packages+=(curl)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+command -v npm >/dev/null || packages+=(nodejs npm)
+command -v openssl >/dev/null || packages+=(openssl)
+command -v promtool >/dev/null || packages+=(prometheus)
+if [ "${#packages[@]}" -gt 0 ]; then
+  as_root apt-get update -q
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
+fi
+
+scripts/install-consul.sh
+
+command -v cargo-nextest >/dev/null || cargo install cargo-nextest --locked
+
+peers=target/test-peers
+mkdir -p "$peers"
+if ! "$peers/venv/bin/python" -c 'import flask, websockets' 2>/dev/null; then
+  python3 -m venv "$peers/venv"
+  "$peers/venv/bin/pip" install --quiet 'flask==3.1.3' 'websockets==15.0.1'
+fi
+if [ ! -d "$peers/node_modules/express" ]; then
+  npm install --silent --no-audit --no-fund --prefix "$peers" express@5.1.0
+fi
