@@ -1,0 +1,98 @@
+//! Every hard limit of the configuration language, with unit and reason, and the relations between
+//! them. What a document itself can set (a listener's header size, say) has its bound beside the
+//! field and its ceiling here.
+
+use std::time::Duration;
+
+// --- the text ---------------------------------------------------------------------------------
+
+/// Largest document, bytes. A route takes about 150, so this carries [`ROUTES_MAX`] of them; it
+/// travels to every proxy in one piece.
+pub const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Deepest nesting of lists and maps. The language itself needs eight.
+pub const DEPTH_MAX: usize = 32;
+/// Most keys and values of a document, those that aliases repeat included: the "billion laughs"
+/// bound.
+pub const NODES_MAX: usize = 2_000_000;
+/// Most bytes of text that aliases may repeat in all, for the same reason.
+pub const ALIAS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+/// Most errors reported for one document; the rest are only counted.
+pub const ERRORS_MAX: usize = 1_000;
+/// Longest name of a listener, service or issuer, characters: a DNS label, since names of services
+/// become host names and SPIFFE paths.
+pub const NAME_CHARS_MAX: usize = 63;
+/// Longest text value (a host, a path, a header value), bytes.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+// --- how many of each -------------------------------------------------------------------------
+
+/// Most listeners of a document: each costs a socket per worker.
+pub const LISTENERS_MAX: usize = 100;
+/// Most routes of a document.
+pub const ROUTES_MAX: usize = 50_000;
+/// Most services of a document.
+pub const SERVICES_MAX: usize = 10_000;
+/// Most token issuers of a document: each keeps its keys fresh in the background.
+pub const ISSUERS_MAX: usize = 100;
+/// Most endpoints of a service.
+pub const ENDPOINTS_MAX: usize = 10_000;
+/// Most destinations of a route.
+pub const DESTINATIONS_MAX: usize = 100;
+/// Most entries of any other list or map (hosts, methods, headers, claims, certificates, …).
+pub const ENTRIES_MAX: usize = 1_000;
+
+// --- values -----------------------------------------------------------------------------------
+
+/// Longest duration that can be written.
+pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest window of a rate.
+pub const RATE_WINDOW_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Largest weight of an endpoint.
+pub const ENDPOINT_WEIGHT_MAX: u32 = 1_000;
+/// Largest weight of a destination: a share can be as small as one in a million.
+pub const DESTINATION_WEIGHT_MAX: u32 = 1_000_000;
+/// Largest header section a listener can allow, bytes: it is held in memory for every request.
+pub const HEADER_BYTES_MAX: u64 = 1024 * 1024;
+/// Most header fields a listener can allow.
+pub const HEADER_COUNT_MAX: u32 = 1_000;
+/// Most connections a listener can allow.
+pub const CONNECTIONS_MAX: u32 = 1_000_000;
+/// Most retries of a request: more only multiplies the load of a service that already fails.
+pub const RETRY_ATTEMPTS_MAX: u32 = 5;
+/// Largest request body that can be kept for a retry, bytes.
+pub const RETRY_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest body of a fixed answer, bytes: it stands in the document.
+pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest clock difference forgiven to a token: more makes expiry meaningless.
+pub const LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
+/// Largest compiled regular expression, bytes.
+pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+/// Most parameters of a path template.
+pub const PATH_PARAMETERS_MAX: usize = 16;
+
+// --- while running ----------------------------------------------------------------------------
+
+/// Longest bearer token accepted, bytes: longer ones are refused before they are decoded.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Most distinct keys a limit remembers; past it, new keys share one overflow bucket.
+pub const LIMIT_KEYS_MAX: usize = 65_536;
+/// Most verified tokens each worker remembers.
+pub const TOKEN_CACHE_MAX: usize = 4096;
+
+// --- relations --------------------------------------------------------------------------------
+
+// A document at its bounds must be readable: forty keys and values for each route.
+const _: () = assert!(NODES_MAX >= 40 * ROUTES_MAX);
+// A route in its shortest form is at least 40 bytes of YAML.
+const _: () = assert!(DOCUMENT_BYTES_MAX >= 40 * ROUTES_MAX);
+const _: () = assert!(RESPOND_BODY_BYTES_MAX < DOCUMENT_BYTES_MAX);
+const _: () = assert!(TEXT_BYTES_MAX <= RESPOND_BODY_BYTES_MAX);
+const _: () = assert!(NAME_CHARS_MAX < TEXT_BYTES_MAX);
+// A token travels in a header, so the largest header section must have room for it.
+const _: () = assert!((TOKEN_BYTES_MAX as u64) < HEADER_BYTES_MAX);
+// Weights are summed in 32 bits.
+const _: () = assert!((ENDPOINT_WEIGHT_MAX as u64) * (ENDPOINTS_MAX as u64) <= u32::MAX as u64);
+const _: () =
+    assert!((DESTINATION_WEIGHT_MAX as u64) * (DESTINATIONS_MAX as u64) <= u32::MAX as u64);
+const _: () = assert!(RATE_WINDOW_MAX.as_secs() <= DURATION_MAX.as_secs());
+const _: () = assert!(LEEWAY_MAX.as_secs() < DURATION_MAX.as_secs());

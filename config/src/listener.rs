@@ -1,0 +1,116 @@
+//! Where requests come in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bounds::{CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_COUNT_MAX};
+use crate::declare::{defaulted, empty, object, optional, place, required};
+use crate::decode::{Complaint, Decoder};
+use crate::pattern::HostPattern;
+use crate::position::Position;
+use crate::syntax::host::{host_name, host_pattern, socket_address};
+use crate::syntax::plain::whole;
+use crate::syntax::text::file;
+use crate::syntax::unit::{duration, size};
+use crate::syntax::{list, of};
+use crate::units::Size;
+use crate::yaml::Node;
+
+object! {
+    /// One listening address of the gateway.
+    pub struct Listener {
+        /// Address and port to listen on, `0.0.0.0:8080` or `[::]:8080`.
+        pub bind: SocketAddr = required(socket_address()),
+        /// Present: this listener speaks TLS.
+        pub tls: Option<ListenerTls> = optional(of::<ListenerTls>()),
+        /// Largest request header section; more is refused with 431.
+        pub header_bytes_max: Size =
+            defaulted(size().within(Size::kib(1), Size(HEADER_BYTES_MAX)), HEADER_BYTES),
+        /// Most header fields of a request; more is refused with 431.
+        pub header_count_max: u32 = defaulted(whole(1, HEADER_COUNT_MAX), HEADER_COUNT),
+        /// Most connections at once.
+        pub connections_max: u32 = defaulted(whole(1, CONNECTIONS_MAX), CONNECTIONS),
+        /// How long a connection may stand idle between requests.
+        pub idle_timeout: Duration = defaulted(duration(), IDLE_TIMEOUT),
+        /// How long the whole header section may take to arrive.
+        pub header_timeout: Duration = defaulted(duration(), HEADER_TIMEOUT),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+// Room for large cookies and tokens, twice over; peers allow 8 to 60 KiB.
+const HEADER_BYTES: Size = Size::kib(32);
+// Browsers send about 20.
+const HEADER_COUNT: u32 = 100;
+const CONNECTIONS: u32 = 10_000;
+// Longer than the 60 s that load balancers in front keep theirs, so that they close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+// Against clients that send one byte at a time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Listener {
+    /// A plain listener with all defaults.
+    pub fn on(bind: SocketAddr) -> Self {
+        Listener {
+            bind,
+            tls: None,
+            header_bytes_max: HEADER_BYTES,
+            header_count_max: HEADER_COUNT,
+            connections_max: CONNECTIONS,
+            idle_timeout: IDLE_TIMEOUT,
+            header_timeout: HEADER_TIMEOUT,
+            at: Position::default(),
+        }
+    }
+
+    /// For one that cannot be read: any port, so that it takes nobody's.
+    pub(crate) fn stand_in() -> Self {
+        Listener::on(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+}
+
+object! {
+    /// TLS of a listener: certificates are chosen by SNI, re-read when their files change.
+    pub default struct ListenerTls {
+        check ListenerTls::check;
+        /// Certificate and key files; the first is the default.
+        pub certificates: Vec<CertificateFiles> = empty(list(of::<CertificateFiles>())),
+        /// Make a self-signed development certificate for these names, where no certificate is
+        /// given. Never for production; `weir check` says so.
+        pub self_signed: Vec<String> = empty(list(host_name())),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+impl ListenerTls {
+    fn check(&self, node: &Node, decoder: &mut Decoder) {
+        let complaint = match (self.certificates.is_empty(), self.self_signed.is_empty()) {
+            (true, true) => Complaint::new("TLS needs a certificate; there is none").hint(
+                "write `certificates: [{ cert: edge.pem, key: edge.key }]`, or for development \
+                 `self_signed: [localhost]`",
+            ),
+            (false, false) => Complaint::new("`certificates` and `self_signed` exclude each other")
+                .hint("`self_signed` is for development, without certificates"),
+            _ => return,
+        };
+        decoder.report(node.at, complaint);
+    }
+}
+
+object! {
+    /// A certificate chain and its key, PEM files.
+    pub struct CertificateFiles: Eq {
+        /// PEM chain, leaf first.
+        pub cert: PathBuf = required(file()),
+        /// PEM private key (PKCS#8, SEC1 or PKCS#1).
+        pub key: PathBuf = required(file()),
+        /// Names it serves.
+        pub hosts: Vec<HostPattern> =
+            empty(list(host_pattern())).note("the names in the certificate"),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Deadlines, retries, breakers, ejection and bounds.
+
+use std::time::Duration;
+
+use crate::bounds::{CONNECTIONS_MAX, RETRY_ATTEMPTS_MAX, RETRY_BODY_BYTES_MAX};
+use crate::declare::{defaulted, fixed, object, optional, place};
+use crate::decode::{Complaint, Decoder};
+use crate::position::Position;
+use crate::syntax::list;
+use crate::syntax::plain::{Boolean, Only, whole};
+use crate::syntax::unit::{duration, percent, size};
+use crate::units::{Percent, Size};
+use crate::yaml::Node;
+
+object! {
+    /// Deadlines. A route overrides its service field by field; what neither says has the default.
+    pub default struct Timeouts: Copy, Eq {
+        /// TCP and TLS together, per attempt.
+        // A minute, as some have it, only hides that a host is gone.
+        pub connect: Option<Duration> = optional(duration()).unless_told(Duration::from_secs(2)),
+        /// From the request sent to the response's head, over all attempts. Not applied to
+        /// upgrades.
+        pub response: Option<Duration> =
+            optional(duration()).unless_told(Duration::from_secs(15)),
+        /// From the attempt's start to its response's head.
+        pub per_try: Option<Duration> = optional(duration()).note("none"),
+        /// Longest silence on a body in either direction.
+        pub idle: Option<Duration> = optional(duration()).unless_told(Duration::from_secs(300)),
+        /// From the request's head to the end of the response.
+        pub total: Option<Duration> = optional(duration()).note("none"),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+object! {
+    /// Retries: only requests provably not sent, or idempotent ones, and always within the budget.
+    /// A route overrides its service field by field. `retry: false` is the same as `attempts: 0`.
+    pub default struct Retry: Eq {
+        short Only(false) => |(), at| Retry { attempts: Some(0), at, ..Retry::default() };
+        /// Attempts after the first; 0 switches retries off.
+        pub attempts: Option<u32> = optional(whole(0, RETRY_ATTEMPTS_MAX)).unless_told(1),
+        /// Response statuses to retry idempotent requests on.
+        pub statuses: Option<Vec<u16>> = optional(list(whole(400, 599))).unless_told(Vec::new()),
+        /// First pause; doubles, jittered.
+        pub backoff: Option<Duration> =
+            optional(duration()).unless_told(Duration::from_millis(25)),
+        /// Largest request body kept for another attempt.
+        pub body_bytes_max: Option<Size> = optional(
+            size().within(Size(0), Size(RETRY_BODY_BYTES_MAX)),
+        ).unless_told(Size::kib(64)),
+        /// Share of active requests that may be retries.
+        pub budget: Option<Percent> = optional(percent()).unless_told(Percent::whole_percent(20)),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+object! {
+    /// A circuit breaker for a whole service: open, it answers 503 at once; after a pause it lets
+    /// probes through.
+    pub default struct Breaker: Eq {
+        check Breaker::check;
+        /// Opens after so many failures in a row; 0 switches this condition off.
+        pub consecutive: u32 = defaulted(whole(0, 1_000_000), 5),
+        /// Opens when at least this share of the last window failed.
+        pub ratio: Option<Percent> = optional(percent()).note("off"),
+        /// Requests a window needs before `ratio` counts.
+        pub volume_min: u32 = defaulted(whole(1, 1_000_000), 20),
+        /// Length of that window.
+        pub window: Duration = defaulted(duration(), Duration::from_secs(10)),
+        /// How long it stays open before probing.
+        pub open: Duration = defaulted(duration(), Duration::from_secs(5)),
+        /// Successful probes that close it.
+        pub probes: u32 = defaulted(whole(1, 1_000), 1),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+impl Breaker {
+    fn check(&self, node: &Node, decoder: &mut Decoder) {
+        if self.consecutive == 0 && self.ratio.is_none_or(|ratio| ratio == Percent(0)) {
+            let complaint = Complaint::new("this breaker never opens")
+                .hint("give it `consecutive` or `ratio`, or remove it");
+            decoder.report(node.at, complaint);
+        }
+    }
+}
+
+object! {
+    /// Passive ejection of failing endpoints. `outlier: false` switches it off.
+    pub default struct Outlier: Eq {
+        short Boolean => |enabled, at| Outlier { enabled, at, ..Outlier::default() };
+        check Outlier::check;
+        /// `outlier: false` switches it off.
+        pub enabled: bool = fixed(true),
+        /// Ejects after so many gateway failures (502, 503, 504, connect and protocol errors) in a
+        /// row.
+        pub consecutive: u32 = defaulted(whole(1, 1_000_000), 5),
+        /// First ejection; multiplied by how often it happened.
+        pub ejection: Duration = defaulted(duration(), Duration::from_secs(30)),
+        /// Longest ejection.
+        pub ejection_max: Duration = defaulted(duration(), Duration::from_secs(300)),
+        /// Largest share of endpoints ejected at once.
+        pub share_max: Percent = defaulted(percent(), Percent::whole_percent(50)),
+        /// Below this share of fit endpoints all are used (panic).
+        pub panic: Percent = defaulted(percent(), Percent::whole_percent(50)),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+impl Outlier {
+    fn check(&self, node: &Node, decoder: &mut Decoder) {
+        if self.ejection > self.ejection_max {
+            let complaint = Complaint::new("`ejection` is longer than `ejection_max`")
+                .hint("raise `ejection_max` (`5m` unless told) or lower `ejection`");
+            decoder.report(node.at, complaint);
+        }
+    }
+}
+
+object! {
+    /// Bounds on what is in flight towards a service, per proxy process.
+    pub default struct Limits: Eq {
+        /// Most requests in flight; more are refused with 503.
+        pub requests: u32 = defaulted(whole(1, 1_000_000), 4096),
+        /// Most connections per endpoint and worker.
+        pub connections: u32 = defaulted(whole(1, CONNECTIONS_MAX), 1024),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Where requests go: a named service, where its endpoints come from, and how they are used.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bounds::ENDPOINTS_MAX;
+use crate::declare::{
+    by_key, defaulted, empty, object, optional, place, required, variants, words,
+};
+use crate::endpoint::{Endpoint, EndpointEntry};
+use crate::position::{Located, Position};
+use crate::resilience::{Breaker, Limits, Outlier, Retry, Timeouts};
+use crate::syntax::host::{host_name, host_port};
+use crate::syntax::plain::word;
+use crate::syntax::text::{file, name, text};
+use crate::syntax::{at, list, mapped, of};
+
+object! {
+    /// A service: exactly one source of endpoints, and how to use them.
+    pub struct Service {
+        /// Where its endpoints come from.
+        pub source: Source = by_key(),
+        /// How an endpoint is chosen.
+        pub balance: Balance = defaulted(word::<Balance>(), Balance::RoundRobin),
+        /// What is spoken to the endpoints.
+        pub protocol: Protocol = defaulted(word::<Protocol>(), Protocol::Http1),
+        /// TLS towards plain (non-mesh) endpoints; absent: clear text.
+        pub tls: Option<UpstreamTls> = optional(of::<UpstreamTls>()),
+        /// Deadlines; a route may set its own.
+        pub timeouts: Timeouts = empty(of::<Timeouts>()),
+        /// Retries; a route may set its own.
+        pub retry: Retry = empty(of::<Retry>()),
+        /// Opens for the whole service when it fails too much; absent: none.
+        pub breaker: Option<Breaker> = optional(of::<Breaker>()),
+        /// Takes failing endpoints out for a while; `false` switches it off.
+        pub outlier: Outlier = empty(of::<Outlier>()).note("on"),
+        /// Bounds on what is in flight.
+        pub limits: Limits = empty(of::<Limits>()),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+impl Service {
+    /// A service with all defaults.
+    pub fn from_source(source: Source) -> Self {
+        Service {
+            source,
+            balance: Balance::default(),
+            protocol: Protocol::default(),
+            tls: None,
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            breaker: None,
+            outlier: Outlier::default(),
+            limits: Limits::default(),
+            at: Position::default(),
+        }
+    }
+
+    /// A service with a fixed list of plain endpoints and all defaults.
+    pub fn at_endpoints<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Self {
+        let endpoints = addresses
+            .into_iter()
+            .map(|address| Located::unwritten(Endpoint::plain(address)))
+            .collect();
+        Service::from_source(Source::Endpoints(endpoints))
+    }
+
+    /// For one that cannot be read: it has a name and nothing else.
+    pub(crate) fn stand_in() -> Self {
+        Service::from_source(Source::Endpoints(Vec::new()))
+    }
+}
+
+variants! {
+    /// Where endpoints come from.
+    pub enum Source {
+        /// `consul: name`: healthy instances of this service in the Consul catalog.
+        Consul {
+            /// The service's name in the catalog.
+            name: Located<String>,
+            /// Only instances with this tag.
+            tag: Option<String>,
+            /// Data centre; the agent's own unless told.
+            datacenter: Option<String>,
+        } = "consul", of::<ConsulSource>() => |ConsulSource { name, tag, datacenter }| {
+            Source::Consul { name, tag, datacenter }
+        },
+        /// `dns: host:port`: A and AAAA records, looked up again as their TTL says.
+        Dns(Located<String>) = "dns", at(host_port()) => Source::Dns,
+        /// `endpoints: […]`: a fixed list; each a `host:port` or an object.
+        Endpoints(Vec<Located<Endpoint>>) = "endpoints",
+            list(at(mapped(of::<EndpointEntry>(), Endpoint::from)))
+                .not_empty()
+                .at_most(ENDPOINTS_MAX) => Source::Endpoints,
+        /// `file: path`: a YAML or JSON list of endpoints, re-read when it changes.
+        File(Located<PathBuf>) = "file", at(file()) => Source::File,
+        /// `mesh: name`: the instances of this service whose sidecars have joined the mesh.
+        Mesh(Located<String>) = "mesh", at(name()) => Source::Mesh,
+    }
+}
+
+object! {
+    /// A service in the Consul catalog; its name alone says it too.
+    struct ConsulSource {
+        short at(text()) => |name, _| ConsulSource { name, tag: None, datacenter: None };
+        /// The service's name in the catalog.
+        pub name: Located<String> = required(at(text())),
+        /// Only instances with this tag.
+        pub tag: Option<String> = optional(text()),
+        /// Data centre.
+        pub datacenter: Option<String> = optional(text()).note("the agent's own"),
+    }
+}
+
+words! {
+    /// How an endpoint is chosen.
+    pub enum Balance: Default {
+        /// The fewer active requests of two drawn at random.
+        LeastRequest = "least-request",
+        /// The lower expected latency (decaying average times active requests) of two drawn at
+        /// random.
+        PeakEwma = "peak-ewma",
+        /// Drawn at random by weight.
+        Random = "random",
+        /// In turn, by weight.
+        RoundRobin (default) = "round-robin",
+    }
+}
+
+words! {
+    /// What is spoken to endpoints.
+    pub enum Protocol: Default {
+        /// HTTP/1.1.
+        Http1 (default) = "http1",
+        /// HTTP/2: by ALPN over TLS, with prior knowledge without.
+        Http2 = "http2",
+    }
+}
+
+object! {
+    /// TLS towards endpoints. `tls: {}` is TLS with all defaults.
+    pub default struct UpstreamTls {
+        /// Name for SNI and verification.
+        pub server_name: Option<String> =
+            optional(host_name()).note("the endpoint's host name"),
+        /// PEM file of the roots to trust.
+        pub ca: Option<PathBuf> = optional(file()).note("the system's"),
+        /// Client certificate to present.
+        pub client: Option<ClientCertificate> = optional(of::<ClientCertificate>()),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+object! {
+    /// A client certificate and its key, PEM files.
+    pub struct ClientCertificate: Eq {
+        /// PEM chain, leaf first.
+        pub cert: PathBuf = required(file()),
+        /// PEM private key.
+        pub key: PathBuf = required(file()),
+    }
+}
+
+/// How long a connection attempt may take when nobody says; [`Timeouts::defaults`] has the rest.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);

@@ -1,0 +1,140 @@
+//! Methods, header names and values, statuses.
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::text::Text;
+use crate::decode::{Complaint, unknown};
+use crate::shape::Accepts;
+use crate::yaml::excerpt;
+
+/// A method.
+pub(crate) fn method() -> Text<Method> {
+    Text {
+        what: "a method such as `GET`",
+        pattern: Some("^[A-Z][A-Z_-]{0,31}$"),
+        accepts: Accepts::Text,
+        parse: parse_method,
+        write: Method::to_string,
+    }
+}
+
+fn parse_method(text: &str) -> Result<Method, Complaint> {
+    let upper = |c: char| c.is_ascii_uppercase() || c == '-' || c == '_';
+    let good = text.starts_with(|c: char| c.is_ascii_uppercase())
+        && text.chars().all(upper)
+        && text.len() <= 32;
+    // Methods are case-sensitive (RFC 9110 §9.1), so `get` would silently never match.
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(method) if good && method != Method::CONNECT => Ok(method),
+        Ok(Method::CONNECT) => Err(Complaint::new("`CONNECT` cannot be routed")),
+        _ => Err(unknown(
+            "method",
+            &text.to_uppercase(),
+            &[
+                "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+            ],
+        )
+        .problem(format!(
+            "`{}` is not a method; methods are upper case",
+            excerpt(text)
+        ))),
+    }
+}
+
+/// A header name.
+pub(crate) fn header_name() -> Text<HeaderName> {
+    Text {
+        what: "a header name such as `x-api-key`",
+        pattern: Some("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"),
+        accepts: Accepts::Text,
+        parse: parse_header_name,
+        write: |name| name.as_str().to_owned(),
+    }
+}
+
+fn parse_header_name(text: &str) -> Result<HeaderName, Complaint> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+        Complaint::new(format!("`{}` is not a header name", excerpt(text)))
+            .hint("a header name has letters, digits and `-`")
+    })
+}
+
+/// A header that a route may change: not those by which the message itself is framed and routed.
+pub(crate) fn changeable_header() -> Text<HeaderName> {
+    Text {
+        parse: |text| {
+            let name = parse_header_name(text)?;
+            let fixed = |hint: &str| {
+                Complaint::new(format!("the header `{name}` cannot be changed")).hint(hint)
+            };
+            match name.as_str() {
+                "host" => Err(fixed("write `rewrite: { host: … }`")),
+                "connection" | "content-length" | "keep-alive" | "proxy-connection" | "te"
+                | "trailer" | "transfer-encoding" | "upgrade" => Err(fixed(
+                    "it frames the message and belongs to each connection alone",
+                )),
+                _ => Ok(name),
+            }
+        },
+        ..header_name()
+    }
+}
+
+/// A header value.
+pub(crate) fn header_value() -> Text<HeaderValue> {
+    Text {
+        what: "a header value",
+        pattern: None,
+        accepts: Accepts::AnyScalar,
+        parse: |text| {
+            // Not quoted in the error: header values can be secrets.
+            HeaderValue::from_str(text).map_err(|_| {
+                Complaint::new("this is not a header value")
+                    .hint("a header value is one line of visible ASCII characters and blanks")
+            })
+        },
+        write: |value| String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    }
+}
+
+/// The content type of a fixed answer.
+pub(crate) fn content_type() -> Text<String> {
+    Text {
+        what: "a content type such as `application/json`",
+        pattern: Some("^[^/\\s]+/[^/\\s]+.*$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            let outside = |c: char| c.is_whitespace() || c == '/';
+            let good = text.split_once('/').is_some_and(|(kind, rest)| {
+                !kind.is_empty()
+                    && !kind.contains(outside)
+                    && rest.starts_with(|c: char| !outside(c))
+            });
+            if good && HeaderValue::from_str(text).is_ok() {
+                return Ok(text.to_owned());
+            }
+            Err(
+                Complaint::new(format!("`{}` is not a content type", excerpt(text)))
+                    .hint("write one such as `text/plain; charset=utf-8`"),
+            )
+        },
+        write: String::clone,
+    }
+}
+
+/// The scheme of a redirect.
+pub(crate) fn scheme() -> Text<String> {
+    Text {
+        what: "`http` or `https`",
+        pattern: Some("^https?$"),
+        accepts: Accepts::Text,
+        parse: |text| match text {
+            "http" | "https" => Ok(text.to_owned()),
+            _ => Err(
+                Complaint::new(format!("`{}` is not a scheme", excerpt(text)))
+                    .hint("write `http` or `https`"),
+            ),
+        },
+        write: String::clone,
+    }
+}

@@ -1,0 +1,473 @@
+//! The document of the design, as written there, and what every short form stands for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+use std::time::Duration;
+
+use weir_config::auth::Jwks;
+use weir_config::document::AccessLogTarget;
+use weir_config::limit::LimitKey;
+use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
+use weir_config::resilience::{Outlier, Retry, Timeouts};
+use weir_config::route::{Action, Route};
+use weir_config::service::{Balance, Service, Source};
+use weir_config::units::{Percent, Rate, Size};
+use weir_config::{Document, Position};
+
+const SAMPLE: &str = r#"listeners:
+  web: { bind: "0.0.0.0:8080" }
+
+services:
+  users:  { endpoints: ["10.0.0.5:5000"] }
+  orders: { consul: orders }     # or dns:, kubernetes:, file: … (Consul at CONSUL_HTTP_ADDR)
+  orders-v2: { endpoints: ["10.0.0.6:5001", "10.0.0.7:5001"], balance: peak-ewma }
+
+routes:
+  - { path: "/user/*",  to: users }
+  - path: "/order/{id}"
+    methods: [GET]
+    auth: { jwt: shop }
+    limit: { rate: 100/s, by: claim.sub }
+    to: [{ service: orders, weight: 95 }, { service: orders-v2, weight: 5 }]
+
+issuers:
+  shop: { issuer: "https://id.example", jwks: "https://id.example/jwks.json", audience: shop-api }
+"#;
+
+fn at(line: u32, column: u32) -> Position {
+    Position { line, column }
+}
+
+fn decode(text: &str) -> Document {
+    Document::from_yaml(text).unwrap_or_else(|errors| panic!("{}", errors.render(text, "test")))
+}
+
+/// One service, given as what stands behind its name.
+fn service(text: &str) -> Service {
+    decode(&format!("services: {{ it: {text} }}"))
+        .services
+        .remove(0)
+        .1
+}
+
+/// One route with a path and a service already said.
+fn route(text: &str) -> Route {
+    decode(&format!("routes: [{{ path: /, to: it, {text} }}]"))
+        .routes
+        .remove(0)
+}
+
+fn path(text: &str) -> PathPattern {
+    decode(&format!("routes: [{{ path: {text}, to: it }}]"))
+        .routes
+        .remove(0)
+        .path
+        .value
+}
+
+#[test]
+fn the_sample_of_the_design() {
+    let document = decode(SAMPLE);
+
+    let (name, listener) = &document.listeners[0];
+    assert_eq!((name.value.as_str(), name.at), ("web", at(2, 3)));
+    assert_eq!(listener.at, at(2, 8));
+    assert_eq!(listener.bind, "0.0.0.0:8080".parse().unwrap());
+    assert_eq!(listener.header_bytes_max, Size::kib(32));
+    assert_eq!(listener.idle_timeout, Duration::from_secs(75));
+
+    let names: Vec<&str> = document
+        .services
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(names, ["users", "orders", "orders-v2"]);
+    let Source::Endpoints(endpoints) = &document.services[0].1.source else {
+        panic!()
+    };
+    assert_eq!(endpoints[0].address, "10.0.0.5:5000");
+    assert_eq!(endpoints[0].at, at(5, 25));
+    let Source::Consul { name, tag, .. } = &document.services[1].1.source else {
+        panic!()
+    };
+    assert_eq!(
+        (name.value.as_str(), name.at, tag),
+        ("orders", at(6, 21), &None)
+    );
+    assert_eq!(document.services[2].1.balance, Balance::PeakEwma);
+    assert!(document.services[2].1.outlier.enabled);
+
+    let [first, second] = document.routes.as_slice() else {
+        panic!()
+    };
+    assert_eq!(first.at, at(10, 5));
+    assert_eq!(first.path.value, PathPattern::Prefix("/user".into()));
+    assert_eq!(first.path.at, at(10, 13));
+    let Action::To(to) = &first.action else {
+        panic!()
+    };
+    assert_eq!(
+        (to[0].service.as_str(), to[0].weight, to[0].at),
+        ("users", 1, at(10, 29))
+    );
+
+    assert_eq!(second.at, at(11, 5));
+    let segments = vec![
+        Segment::Literal("order".into()),
+        Segment::Parameter("id".into()),
+    ];
+    assert_eq!(
+        second.path.value,
+        PathPattern::Template {
+            segments,
+            below: false
+        }
+    );
+    assert_eq!(second.methods[0].value, http::Method::GET);
+    assert_eq!(
+        second.auth.as_ref().unwrap().jwt.as_ref().unwrap().value,
+        "shop"
+    );
+    let limit = &second.limits[0];
+    assert_eq!(
+        limit.rate.value,
+        Rate {
+            count: 100,
+            per: Duration::from_secs(1)
+        }
+    );
+    assert_eq!(limit.by, LimitKey::Claim("sub".into()));
+    assert_eq!(limit.at, at(14, 12));
+    let Action::To(to) = &second.action else {
+        panic!()
+    };
+    assert_eq!(
+        (to[1].service.as_str(), to[1].weight, to[1].at),
+        ("orders-v2", 5, at(15, 43))
+    );
+
+    let (_, issuer) = &document.issuers[0];
+    assert_eq!(issuer.audience, ["shop-api"]);
+    assert_eq!(issuer.algorithms.len(), 3);
+    assert_eq!(issuer.leeway, Duration::from_secs(30));
+    let Jwks::Url(url) = &issuer.jwks else {
+        panic!()
+    };
+    assert_eq!(
+        (url.value.as_str(), url.at),
+        ("https://id.example/jwks.json", at(18, 47))
+    );
+}
+
+#[test]
+fn places_in_block_style() {
+    let document = decode(
+        "# a comment\n\
+         services:\n\
+         \x20 users:\n\
+         \x20   endpoints:\n\
+         \x20     - 10.0.0.5:5000\n\
+         \x20     - address: 10.0.0.6:5000\n\
+         \x20       weight: 3\n\
+         \x20   timeouts: &slow\n\
+         \x20     connect: 1s\n\
+         \x20 orders:\n\
+         \x20   mesh: orders\n\
+         \x20   timeouts: *slow\n",
+    );
+    let users = &document.services[0].1;
+    assert_eq!(users.at, at(4, 5));
+    let Source::Endpoints(endpoints) = &users.source else {
+        panic!()
+    };
+    assert_eq!((endpoints[0].at, endpoints[1].at), (at(5, 9), at(6, 9)));
+    assert_eq!(endpoints[1].weight, 3);
+    assert_eq!(users.timeouts.at, at(8, 15));
+    // What an alias repeats stands where its anchor is: that is the place to change it.
+    assert_eq!(document.services[1].1.timeouts, users.timeouts);
+}
+
+#[test]
+fn places_of_flow_maps_over_several_lines() {
+    let document = decode("services: {\n  users: {\n    dns: \"users:80\"\n  }\n}\n");
+    assert_eq!(document.services[0].1.at, at(2, 10));
+}
+
+#[test]
+fn forms_of_a_path() {
+    let literal = |text: &str| Segment::Literal(text.into());
+    let parameter = |text: &str| Segment::Parameter(text.into());
+    let template = |segments, below| PathPattern::Template { segments, below };
+    for (text, expected) in [
+        ("/x", PathPattern::Exact("/x".into())),
+        ("/", PathPattern::Exact("/".into())),
+        ("/x/", PathPattern::Exact("/x/".into())),
+        ("/*", PathPattern::Prefix(String::new())),
+        ("/x/*", PathPattern::Prefix("/x".into())),
+        (
+            "\"/o/{id}\"",
+            template(vec![literal("o"), parameter("id")], false),
+        ),
+        (
+            "\"/{a}/x/*\"",
+            template(vec![parameter("a"), literal("x")], true),
+        ),
+        ("{ exact: \"/x/*\" }", PathPattern::Exact("/x/*".into())),
+        ("{ prefix: / }", PathPattern::Prefix(String::new())),
+        ("{ prefix: /x }", PathPattern::Prefix("/x".into())),
+        ("{ prefix: /x/ }", PathPattern::Prefix("/x".into())),
+        (
+            "{ template: \"/o/{id}\" }",
+            template(vec![literal("o"), parameter("id")], false),
+        ),
+        (
+            "{ regex: \"/[a-z]+\" }",
+            PathPattern::Regex("/[a-z]+".into()),
+        ),
+    ] {
+        assert_eq!(path(text), expected, "{text}");
+        if text.starts_with('/') || text.starts_with('"') {
+            let short = text.trim_matches('"');
+            assert_eq!(path(text).to_string(), short);
+            assert_eq!(short.parse(), Ok(expected));
+        }
+    }
+}
+
+#[test]
+fn forms_of_a_route() {
+    let it = route("hosts: Shop.Example, methods: [GET, POST], clients: 10.0.0.0/8");
+    assert_eq!(it.hosts[0].value, HostPattern::Exact("shop.example".into()));
+    assert_eq!(it.methods.len(), 2);
+    assert_eq!(it.clients, ["10.0.0.0/8".parse().unwrap()]);
+
+    let it = route("hosts: [\"*\", \"*.a.b\", 127.0.0.1, \"[::1]\"], clients: [\"::1\"]");
+    assert_eq!(it.hosts[0].value, HostPattern::Any);
+    assert_eq!(it.hosts[1].value, HostPattern::Suffix("a.b".into()));
+    assert_eq!(it.clients, ["::1/128".parse().unwrap()]);
+
+    let it = route(
+        "headers: { X-A: one, x-b: true, x-c: false, x-d: { prefix: p }, x-e: { present: false },
+                    x-f: 7 }, query: { q: { regex: \"a|b\" } }",
+    );
+    let headers: Vec<_> = it
+        .headers
+        .iter()
+        .map(|(name, value)| (name.value.as_str(), value.clone()))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            ("x-a", ValuePattern::Exact("one".into())),
+            ("x-b", ValuePattern::Present),
+            ("x-c", ValuePattern::Absent),
+            ("x-d", ValuePattern::Prefix("p".into())),
+            ("x-e", ValuePattern::Absent),
+            ("x-f", ValuePattern::Exact("7".into())),
+        ]
+    );
+    assert_eq!(it.query[0].1, ValuePattern::Regex("a|b".into()));
+
+    let it =
+        route("limit: [{ rate: 5/10s, burst: 9 }, { rate: 1/s, by: header.X-Key, shared: s }]");
+    assert_eq!(it.limits[0].burst, Some(9));
+    assert_eq!(it.limits[0].by, LimitKey::Route);
+    assert_eq!(it.limits[1].by, LimitKey::Header("x-key".into()));
+    assert_eq!(it.limits[1].shared.as_deref(), Some("s"));
+
+    let it = route("auth: { jwt: shop, claims: { scope: orders:read, role: [a, b], level: 3 } }");
+    let claims: Vec<_> = it
+        .auth
+        .unwrap()
+        .claims
+        .into_iter()
+        .map(|rule| (rule.claim, rule.any_of.join("|")))
+        .collect();
+    let expected = [("scope", "orders:read"), ("role", "a|b"), ("level", "3")];
+    assert_eq!(
+        claims,
+        expected.map(|(claim, values)| (claim.to_owned(), values.to_owned()))
+    );
+
+    let it = route("request_headers: { set: { x-a: 1 }, add: { x-b: two }, remove: [x-c, x-d] }");
+    assert_eq!(it.request_headers.set[0].1, "1");
+    assert_eq!(it.request_headers.add[0].0, "x-b");
+    assert_eq!(it.request_headers.remove.len(), 2);
+
+    let it = route("retry: false, timeouts: { total: 1m }, body_bytes_max: 1GiB");
+    assert_eq!(it.retry.attempts, Some(0));
+    assert_eq!(it.timeouts.total, Some(Duration::from_secs(60)));
+    assert_eq!(it.body_bytes_max, Some(Size(1 << 30)));
+}
+
+#[test]
+fn forms_of_an_action() {
+    let action = |text: &str| {
+        decode(&format!("routes: [{{ path: /, {text} }}]"))
+            .routes
+            .remove(0)
+            .action
+    };
+    let Action::To(to) = action("to: [a, { service: b, weight: 0 }]") else {
+        panic!()
+    };
+    assert_eq!((to[0].weight, to[1].weight), (1, 0));
+    let Action::Respond(respond) = action("respond: { status: 204 }") else {
+        panic!()
+    };
+    assert_eq!((respond.status, respond.body.as_str()), (204, ""));
+    assert_eq!(respond.content_type, "text/plain; charset=utf-8");
+    let Action::Redirect(redirect) = action("redirect: { scheme: https }") else {
+        panic!()
+    };
+    assert_eq!(
+        (redirect.status, redirect.scheme.as_deref()),
+        (308, Some("https"))
+    );
+}
+
+#[test]
+fn forms_of_a_service() {
+    let it = service("{ consul: { name: Orders, tag: blue, datacenter: dc1 } }");
+    let Source::Consul {
+        name,
+        tag,
+        datacenter,
+    } = it.source
+    else {
+        panic!()
+    };
+    assert_eq!((name.as_str(), tag.as_deref()), ("Orders", Some("blue")));
+    assert_eq!(datacenter.as_deref(), Some("dc1"));
+
+    let it = service("{ endpoints: { address: \"[::1]:80\", zone: a, labels: { v: 2 } } }");
+    let Source::Endpoints(endpoints) = it.source else {
+        panic!()
+    };
+    assert_eq!(endpoints[0].zone, "a");
+    assert_eq!(endpoints[0].labels["v"], "2");
+    assert!(endpoints[0].healthy);
+
+    let it = service("{ dns: users.internal:80, outlier: false, retry: { attempts: 3 } }");
+    assert!(!it.outlier.enabled);
+    assert_eq!(it.retry.attempts, Some(3));
+
+    let it = service("{ mesh: users, outlier: true, breaker: { ratio: 12.5% }, tls: {} }");
+    assert_eq!(
+        it.outlier,
+        Outlier {
+            at: it.outlier.at,
+            ..Outlier::default()
+        }
+    );
+    let breaker = it.breaker.unwrap();
+    assert_eq!(
+        (breaker.ratio, breaker.consecutive),
+        (Some(Percent(12_500)), 5)
+    );
+    assert!(it.tls.is_some());
+
+    let it = service("{ file: endpoints.yaml }");
+    assert!(matches!(it.source, Source::File(_)));
+}
+
+#[test]
+fn forms_of_the_rest() {
+    let log = |text: &str| decode(&format!("access_log: {text}")).access_log.to;
+    assert_eq!(log("off"), AccessLogTarget::Off);
+    assert_eq!(log("stdout"), AccessLogTarget::Stdout);
+    assert_eq!(
+        log("{ file: /var/log/weir }"),
+        AccessLogTarget::File("/var/log/weir".into())
+    );
+    assert_eq!(decode("{}").access_log.to, AccessLogTarget::Stdout);
+
+    let jwks = |text: &str| {
+        let text = format!("issuers: {{ it: {{ issuer: i, audience: [a, b], jwks: {text} }} }}");
+        decode(&text).issuers.remove(0).1.jwks
+    };
+    assert_eq!(jwks("{ file: keys.json }"), Jwks::File("keys.json".into()));
+    let Jwks::Service { service, path } = jwks("{ service: users }") else {
+        panic!()
+    };
+    assert_eq!(
+        (service.as_str(), path.as_str()),
+        ("users", "/.well-known/jwks.json")
+    );
+    let Jwks::Service { path, .. } = jwks("{ service: users, path: /keys }") else {
+        panic!()
+    };
+    assert_eq!(path, "/keys");
+    assert!(matches!(jwks("\"http://127.0.0.1:9/keys\""), Jwks::Url(_)));
+}
+
+#[test]
+fn what_is_in_force_when_nothing_is_written() {
+    let timeouts = Timeouts::defaults();
+    assert_eq!(
+        timeouts.connect,
+        Some(weir_config::service::CONNECT_TIMEOUT_DEFAULT)
+    );
+    assert_eq!(timeouts.response, Some(Duration::from_secs(15)));
+    assert_eq!(timeouts.total, None);
+    assert_eq!(Timeouts::default().connect, None);
+    let retry = Retry::defaults();
+    assert_eq!(retry.attempts, Some(1));
+    assert_eq!(retry.budget, Some(Percent::whole_percent(20)));
+    assert_eq!(
+        route("").retry,
+        Retry {
+            attempts: None,
+            ..Retry::default()
+        }
+    );
+}
+
+#[test]
+fn constructors_agree_with_the_decoder() {
+    let mut decoded = decode("listeners: { a: { bind: \"127.0.0.1:1\" } }")
+        .listeners
+        .remove(0)
+        .1;
+    decoded.at = Position::default();
+    assert_eq!(
+        decoded,
+        weir_config::listener::Listener::on("127.0.0.1:1".parse().unwrap())
+    );
+
+    let mut decoded = service("{ mesh: users }");
+    let Source::Mesh(name) = &mut decoded.source else {
+        panic!()
+    };
+    name.at = Position::default();
+    decoded.at = Position::default();
+    assert_eq!(decoded, Service::from_source(decoded.source.clone()));
+
+    let mut decoded = route("");
+    let made = Route::to("/".parse().unwrap(), "it");
+    decoded.at = Position::default();
+    decoded.path.at = Position::default();
+    decoded.action = made.action.clone();
+    assert_eq!(decoded, made);
+}
+
+#[test]
+fn a_list_of_endpoints_alone() {
+    use weir_config::endpoint::Endpoint;
+    let endpoints = Endpoint::list_from_yaml(
+        "- 10.0.0.1:80\n- { address: a.b:80, identity: spiffe://weir.internal/service/a }\n",
+    )
+    .unwrap();
+    assert_eq!(endpoints[0], Endpoint::plain("10.0.0.1:80"));
+    assert_eq!(
+        endpoints[1].identity.as_deref(),
+        Some("spiffe://weir.internal/service/a")
+    );
+    assert_eq!(Endpoint::list_from_yaml("[]").unwrap(), []);
+    let errors = Endpoint::list_from_yaml("[\"10.0.0.1\"]").unwrap_err();
+    assert_eq!(errors.0[0].path, "[0]");
+}
