@@ -1,0 +1,384 @@
+//! Routes: every name resolved, every pattern and template compiled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use weir_config::auth::Auth;
+use weir_config::broken::{Doubts, Section};
+use weir_config::pattern::HostPattern;
+use weir_config::route::{
+    Action as WrittenAction, Destination as WrittenDestination, Route as Written,
+};
+use weir_config::units::Size;
+use weir_config::{Document, Position};
+
+use super::faults::{Faults, did_you_mean};
+use super::limits;
+use crate::auth::RouteAuth;
+use crate::live::Live;
+use crate::resilience::{RetryPlan, TimeoutPlan};
+use crate::rewrite::{HeaderPlan, PathTemplate, Place, RewritePlan};
+use crate::route::Matcher;
+use crate::snapshot::{Action, Destination, IssuerId, Role, Route, ServiceId};
+
+/// Name of the outbound listener of every sidecar.
+pub(super) const MESH: &str = "mesh";
+
+/// What routes are resolved against.
+pub(super) struct Scope<'d> {
+    pub(super) document: &'d Document,
+    pub(super) doubts: &'d Doubts,
+    pub(super) role: &'d Role,
+    pub(super) services: HashMap<&'d str, ServiceId>,
+    pub(super) issuers: HashMap<&'d str, Option<IssuerId>>,
+    pub(super) live: &'d Live,
+}
+
+/// What came of the routes.
+pub(super) struct Compiled {
+    /// Those that this role runs, in file order.
+    pub(super) kept: Vec<Route>,
+    /// Conditions of every route of the document, where they could be compiled.
+    pub(super) matchers: Vec<Option<Matcher>>,
+}
+
+/// Whether a proxy of this role runs a route.
+pub(super) fn is_attached(route: &Written, role: &Role) -> bool {
+    match role {
+        Role::Gateway => {
+            route.listeners.is_empty()
+                || route
+                    .listeners
+                    .iter()
+                    .any(|listener| listener.value != MESH)
+        }
+        Role::Sidecar { .. } => route
+            .listeners
+            .iter()
+            .any(|listener| listener.value == MESH),
+    }
+}
+
+/// Compiles every route of the document; those of other roles are checked and dropped.
+pub(super) fn compile(scope: &Scope<'_>, names: &[Arc<str>], faults: &mut Faults) -> Compiled {
+    let mut compiled = Compiled {
+        kept: Vec::new(),
+        matchers: Vec::new(),
+    };
+    let mut shared = HashMap::new();
+    for (index, (written, name)) in scope.document.routes.iter().zip(names).enumerate() {
+        check_listeners(scope, index, written, faults);
+        if scope.doubts.route(index) {
+            // Names that it mentions are what they are; everything else may follow from its error.
+            issuer(scope, index, written.auth.as_ref(), faults);
+            action(scope, index, written, faults);
+            compiled.matchers.push(None);
+            continue;
+        }
+        limits::check(index, written, &mut shared, faults);
+        let matcher = match Matcher::compile(written) {
+            Ok(matcher) => matcher,
+            Err(list) => {
+                for (key, fault) in list {
+                    let path = format!("routes[{index}].{key}");
+                    faults.error(path, written.path.at, fault.to_string(), None);
+                }
+                compiled.matchers.push(None);
+                // Everything else of the route is still checked, against an empty pattern that
+                // would only add false alarms about parameters; so this stops here.
+                continue;
+            }
+        };
+        warn_merged_slashes(index, written, faults);
+        if let Some(route) = route(scope, index, name, matcher.clone(), faults) {
+            compiled.kept.push(route);
+        }
+        compiled.matchers.push(Some(matcher));
+    }
+    compiled
+}
+
+/// A route that stands in no document: everything below its hosts goes to one service.
+pub(super) fn built_in(
+    name: Arc<str>,
+    hosts: Vec<HostPattern>,
+    service: ServiceId,
+    (timeouts, retry): (TimeoutPlan, RetryPlan),
+    at: Position,
+) -> Route {
+    let destination = Destination {
+        service,
+        weight: 1,
+        timeouts,
+        retry,
+        at,
+    };
+    Route {
+        name,
+        matcher: Matcher {
+            hosts,
+            ..Matcher::default()
+        },
+        auth: None,
+        limits: Vec::new(),
+        action: Action::Forward(vec![destination]),
+        rewrite: RewritePlan::default(),
+        request_headers: HeaderPlan::default(),
+        response_headers: HeaderPlan::default(),
+        body_bytes_max: u64::MAX,
+        written: None,
+        at,
+    }
+}
+
+fn route(
+    scope: &Scope<'_>,
+    index: usize,
+    name: &Arc<str>,
+    matcher: Matcher,
+    faults: &mut Faults,
+) -> Option<Route> {
+    let written = &scope.document.routes[index];
+    let attached = is_attached(written, scope.role);
+    let issuer = issuer(scope, index, written.auth.as_ref(), faults);
+    let rewrite = rewrite(index, written, &matcher, faults);
+    let authenticated = written.auth.as_ref().is_some_and(|auth| auth.jwt.is_some());
+    let request = Place {
+        route: name,
+        request: Some(&matcher.path),
+        authenticated,
+    };
+    let response = Place {
+        route: name,
+        request: None,
+        authenticated,
+    };
+    let mut plan = |key: &str, changes, place| {
+        HeaderPlan::compile(changes, place, |(below, problem, hint)| {
+            faults.error(
+                format!("routes[{index}].{key}.{below}"),
+                written.at,
+                problem,
+                hint,
+            );
+        })
+    };
+    let request_headers = plan("request_headers", &written.request_headers, request);
+    let response_headers = plan("response_headers", &written.response_headers, response);
+    let action = action(scope, index, written, faults);
+    if !attached {
+        return None;
+    }
+    let asks = |auth: &&Auth| auth.jwt.is_some() || !auth.claims.is_empty();
+    let auth = written.auth.as_ref().filter(asks);
+    Some(Route {
+        name: name.clone(),
+        auth: auth.map(|auth| RouteAuth::compile(auth, issuer)),
+        limits: limits::compile(written, name, scope.live),
+        action,
+        rewrite,
+        request_headers,
+        response_headers,
+        body_bytes_max: body_bytes_max(written, scope.role),
+        matcher,
+        written: Some(index),
+        at: written.at,
+    })
+}
+
+fn check_listeners(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faults) {
+    if scope.doubts.names(Section::Listeners) {
+        return;
+    }
+    let known = || {
+        scope
+            .document
+            .listeners
+            .iter()
+            .map(|(name, _)| name.value.as_str())
+    };
+    for (nr, listener) in written.listeners.iter().enumerate() {
+        if listener.value != MESH && !known().any(|name| name == listener.value) {
+            let names: Vec<_> = known().chain([MESH]).collect();
+            let hint = did_you_mean(&listener.value, names.into_iter());
+            let problem = format!("there is no listener `{}`", listener.value);
+            faults.error(
+                format!("routes[{index}].listeners[{nr}]"),
+                listener.at,
+                problem,
+                hint,
+            );
+        }
+    }
+}
+
+fn warn_merged_slashes(index: usize, written: &Written, faults: &mut Faults) {
+    use weir_config::pattern::PathPattern;
+    let text = match &written.path.value {
+        PathPattern::Exact(text) | PathPattern::Prefix(text) => text,
+        PathPattern::Regex(_) | PathPattern::Template { .. } => return,
+    };
+    if text.contains("//") && is_attached(written, &Role::Gateway) {
+        let problem = format!("`{text}` is never seen at the gateway: `//` is merged to `/`");
+        faults.warn(
+            format!("routes[{index}].path"),
+            written.path.at,
+            problem,
+            None,
+        );
+    }
+}
+
+fn issuer(
+    scope: &Scope<'_>,
+    index: usize,
+    auth: Option<&Auth>,
+    faults: &mut Faults,
+) -> Option<IssuerId> {
+    let auth = auth?;
+    let Some(name) = &auth.jwt else {
+        if let Some(rule) = auth.claims.first() {
+            let hint = "add `jwt: <issuer>`".to_owned();
+            let problem = "claims can only be asked of a token";
+            faults.error(
+                format!("routes[{index}].auth.claims"),
+                rule.at,
+                problem,
+                Some(hint),
+            );
+        }
+        return None;
+    };
+    if let Some(id) = scope.issuers.get(name.value.as_str()) {
+        return *id;
+    }
+    if scope.doubts.names(Section::Issuers) {
+        return None;
+    }
+    let known = scope
+        .document
+        .issuers
+        .iter()
+        .map(|(name, _)| name.value.as_str());
+    let hint = did_you_mean(&name.value, known);
+    let problem = format!("there is no issuer `{}`", name.value);
+    faults.error(format!("routes[{index}].auth.jwt"), name.at, problem, hint);
+    None
+}
+
+fn rewrite(index: usize, written: &Written, matcher: &Matcher, faults: &mut Faults) -> RewritePlan {
+    let (key, path, host, at) = match (&written.action, &written.rewrite) {
+        (WrittenAction::Redirect(redirect), _) => ("redirect", &redirect.path, &None, redirect.at),
+        (_, Some(rewrite)) => ("rewrite", &rewrite.path, &rewrite.host, rewrite.at),
+        (_, None) => return RewritePlan::default(),
+    };
+    let mut plan = RewritePlan::default();
+    if let Some(text) = path {
+        match PathTemplate::compile(text, &matcher.path) {
+            Ok(template) => plan.path = Some(template),
+            Err(fault) => {
+                let names: Vec<_> = matcher
+                    .path
+                    .parameters
+                    .iter()
+                    .map(|(name, _)| format!("`{{{name}}}`"))
+                    .collect();
+                let hint = match names.is_empty() {
+                    true => "the route's path has no parameters".to_owned(),
+                    false => format!("its parameters are {}", names.join(", ")),
+                };
+                let path = format!("routes[{index}].{key}.path");
+                faults.error(path, at, fault.to_string(), Some(hint));
+            }
+        }
+    }
+    if let Some(text) = host {
+        match (crate::route::host::parse(text), HeaderValue::from_str(text)) {
+            (Ok(_), Ok(value)) => plan.host = Some(value),
+            _ => {
+                let problem = format!("`{text}` is not a host with an optional port");
+                faults.error(format!("routes[{index}].{key}.host"), at, problem, None);
+            }
+        }
+    }
+    plan
+}
+
+fn action(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faults) -> Action {
+    let destinations = match &written.action {
+        WrittenAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
+        WrittenAction::Respond(respond) => return Action::Respond(respond.clone()),
+        WrittenAction::To(destinations) => destinations,
+    };
+    let path = format!("routes[{index}].to");
+    if let [only] = &destinations[..]
+        && only.weight > 1
+    {
+        let problem = "a weight says nothing when there is one destination";
+        faults.warn(format!("{path}[0].weight"), only.at, problem, None);
+    }
+    if destinations
+        .iter()
+        .all(|destination| destination.weight == 0)
+    {
+        let problem = "no destination has a weight above 0, so nothing could be sent";
+        let hint = "give at least one destination a weight".to_owned();
+        faults.error(path.clone(), written.at, problem, Some(hint));
+    }
+    let compiled = destinations
+        .iter()
+        .enumerate()
+        .filter_map(|(nr, destination)| {
+            let path = format!("{path}[{nr}].service");
+            compiled_destination(scope, written, destination, path, faults)
+        });
+    Action::Forward(compiled.collect())
+}
+
+fn compiled_destination(
+    scope: &Scope<'_>,
+    route: &Written,
+    written: &WrittenDestination,
+    path: String,
+    faults: &mut Faults,
+) -> Option<Destination> {
+    let name = written.service.value.as_str();
+    let Some(&id) = scope.services.get(name) else {
+        if scope.doubts.names(Section::Services) {
+            return None;
+        }
+        let known = scope
+            .document
+            .services
+            .iter()
+            .map(|(name, _)| name.value.as_str());
+        let hint = did_you_mean(name, known);
+        faults.error(
+            path,
+            written.service.at,
+            format!("there is no service `{name}`"),
+            hint,
+        );
+        return None;
+    };
+    let (_, service) = &scope.document.services[id.0 as usize];
+    Some(Destination {
+        service: id,
+        weight: written.weight,
+        timeouts: TimeoutPlan::resolve(&service.timeouts, &route.timeouts),
+        retry: RetryPlan::resolve(&service.retry, &route.retry),
+        at: written.at,
+    })
+}
+
+fn body_bytes_max(written: &Written, role: &Role) -> u64 {
+    let default = match role {
+        Role::Gateway => EDGE_BODY_BYTES_DEFAULT,
+        Role::Sidecar { .. } => u64::MAX,
+    };
+    written.body_bytes_max.map_or(default, |Size(bytes)| bytes)
+}
+
+/// Largest request body at the gateway unless told: 1 MiB (nginx) annoys, unlimited is unsafe.
+const EDGE_BODY_BYTES_DEFAULT: u64 = 10 * 1024 * 1024;

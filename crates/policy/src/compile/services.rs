@@ -1,0 +1,152 @@
+//! Services, and the one that stands for a sidecar's application.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use weir_config::endpoint::Endpoint;
+use weir_config::resilience::{Outlier, Retry, Timeouts};
+use weir_config::service::{Balance, Protocol, Service as Written, Source, UpstreamTls};
+use weir_config::units::{Percent, Size};
+use weir_config::{Document, Located, Position};
+
+use super::faults::Faults;
+use crate::live::Live;
+use crate::resilience::{RetryPlan, TimeoutPlan};
+use crate::snapshot::{Role, Service, ServiceId};
+
+/// Name of the service that stands for a sidecar's application.
+pub(super) const INBOUND: &str = "inbound";
+
+/// Services in file order; a sidecar's application behind.
+pub(super) fn compile(
+    document: &Document,
+    role: &Role,
+    live: &Live,
+    faults: &mut Faults,
+) -> Vec<Service> {
+    let mut services = Vec::with_capacity(document.services.len() + 1);
+    for (name, written) in &document.services {
+        if name.value == INBOUND {
+            let problem = format!("`{INBOUND}` is the name of a sidecar's own application");
+            let hint = "give the service another name".to_owned();
+            faults.error(format!("services.{INBOUND}"), name.at, problem, Some(hint));
+        }
+        services.push(service(&name.value, written, live));
+    }
+    if let Role::Sidecar {
+        service,
+        application,
+    } = role
+    {
+        services.push(inbound(document, service, *application, live));
+    }
+    services
+}
+
+/// Where a service of a name stands.
+pub(super) fn by_name(document: &Document) -> HashMap<&str, ServiceId> {
+    let services = document.services.iter().enumerate();
+    // The number of services is bounded far below 2^32.
+    services
+        .map(|(index, (name, _))| (name.value.as_str(), ServiceId(index as u32)))
+        .collect()
+}
+
+fn service(name: &str, written: &Written, live: &Live) -> Service {
+    Service {
+        name: name.into(),
+        source: written.source.clone(),
+        balance: written.balance,
+        protocol: written.protocol,
+        tls: written.tls.clone(),
+        connection_class: connection_class(written.protocol, written.tls.as_ref()),
+        connections_max: written.limits.connections,
+        requests_max: written.limits.requests,
+        breaker: written.breaker.clone(),
+        outlier: written.outlier.clone(),
+        timeouts: TimeoutPlan::resolve(&written.timeouts, &Timeouts::default()),
+        live: live.service(name),
+        at: written.at,
+    }
+}
+
+/// The application behind a sidecar: one address, never ejected, and no deadline of its own, since
+/// the caller's proxy holds the deadline of the route.
+fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live) -> Service {
+    let written = document
+        .services
+        .iter()
+        .find(|(known, _)| known.value == name);
+    let protocol = written.map_or(Protocol::Http1, |(_, service)| service.protocol);
+    let endpoint = Endpoint::plain(application.to_string());
+    Service {
+        name: INBOUND.into(),
+        source: Source::Endpoints(vec![Located {
+            value: endpoint,
+            at: Position::default(),
+        }]),
+        balance: Balance::RoundRobin,
+        protocol,
+        tls: None,
+        connection_class: connection_class(protocol, None),
+        connections_max: INBOUND_CONNECTIONS_MAX,
+        requests_max: INBOUND_REQUESTS_MAX,
+        breaker: None,
+        outlier: Outlier {
+            enabled: false,
+            consecutive: 0,
+            ejection: Duration::ZERO,
+            ejection_max: Duration::ZERO,
+            share_max: Percent(0),
+            panic: Percent(0),
+            at: Position::default(),
+        },
+        timeouts: inbound_timeouts(),
+        live: live.service(INBOUND),
+        at: written.map_or_else(Position::default, |(_, service)| service.at),
+    }
+}
+
+/// Deadlines towards a sidecar's own application.
+pub(super) fn inbound_timeouts() -> TimeoutPlan {
+    let timeouts = Timeouts {
+        connect: Some(Duration::from_secs(1)),
+        response: Some(INBOUND_TIME_MAX),
+        idle: Some(INBOUND_TIME_MAX),
+        ..Timeouts::default()
+    };
+    TimeoutPlan::resolve(&timeouts, &Timeouts::default())
+}
+
+/// Retries towards a sidecar's own application: one more attempt for what was provably not sent.
+/// Whether anything else is tried again, the caller's proxy judges with the route's settings: here
+/// statuses are delivered as they are, no body is kept, and what the application may have seen is
+/// never sent to it a second time.
+pub(super) fn inbound_retry() -> RetryPlan {
+    let retry = Retry {
+        attempts: Some(1),
+        statuses: Some(Vec::new()),
+        body_bytes_max: Some(Size(0)),
+        ..Retry::default()
+    };
+    RetryPlan {
+        unsent_only: true,
+        ..RetryPlan::resolve(&retry, &Retry::default())
+    }
+}
+
+/// Equal for services whose connections may be shared; positions in the text do not count.
+fn connection_class(protocol: Protocol, tls: Option<&UpstreamTls>) -> u64 {
+    let tls = tls.map(|tls| (&tls.server_name, &tls.ca, tls.client.as_ref()));
+    FixedState::default().hash_one(format!("{protocol:?} {tls:?}"))
+}
+
+/// Everything is bounded, also where nobody is meant to notice.
+const INBOUND_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+/// As many as one local address has ports for, nearly.
+const INBOUND_CONNECTIONS_MAX: u32 = 16_384;
+/// The callers' proxies bound what they send; this bounds all of them together.
+const INBOUND_REQUESTS_MAX: u32 = 65_536;

@@ -1,0 +1,258 @@
+//! The question of an explanation, read into the view that the phases take.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use weir_config::pattern::HostPattern;
+
+use super::{ExplainRequest, is_sidecar};
+use crate::note::{Note, Recorder, Step};
+use crate::refusal::{Code, Refusal};
+use crate::request::RequestView;
+use crate::route::path::{self, Slashes};
+use crate::snapshot::{ListenerId, Route, Snapshot};
+
+/// Why a question cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainFault {
+    /// A header field is none.
+    #[error("`{0}` is not a header field")]
+    Header(String),
+    /// There is no such listener.
+    #[error("there is no listener `{unknown}`; there is {known}")]
+    Listener {
+        /// What was asked for.
+        unknown: String,
+        /// What there is.
+        known: String,
+    },
+    /// The method is none.
+    #[error("`{0}` is not a method")]
+    Method(String),
+    /// The document has no listener.
+    #[error("no listener is there to take a request")]
+    NoListener,
+    /// The URL is none.
+    #[error("`{0}` is not `http://host/path`, `https://host/path` or `/path`")]
+    Url(String),
+}
+
+/// A question with everything that was left out filled in.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) text: String,
+    pub(super) listener: ListenerId,
+    pub(super) method: Method,
+    pub(super) secure: bool,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+    pub(super) headers: HeaderMap,
+    pub(super) remote: IpAddr,
+    pub(super) draw: u64,
+    peer: Option<String>,
+    body_bytes: Option<u64>,
+}
+
+/// A URL in parts, nothing decoded: what is wrong with a path is for `admit` to say.
+struct Url<'a> {
+    scheme: Option<&'a str>,
+    authority: Option<&'a str>,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl Question {
+    pub(super) fn read(
+        snapshot: &Snapshot,
+        request: &ExplainRequest,
+    ) -> Result<Question, ExplainFault> {
+        let method = if request.method.is_empty() {
+            "GET"
+        } else {
+            &request.method
+        };
+        let unknown = |_| ExplainFault::Method(method.to_owned());
+        let method = Method::from_bytes(method.as_bytes()).map_err(unknown)?;
+        let url = split(&request.url)?;
+        let listener = listener(snapshot, request, &url)?;
+        let tls = snapshot
+            .listener(listener)
+            .config
+            .as_ref()
+            .is_some_and(|it| it.tls.is_some());
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let fault = || ExplainFault::Header(format!("{name}: {value}"));
+            let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| fault())?;
+            headers.append(field, HeaderValue::from_str(value).map_err(|_| fault())?);
+        }
+        if !headers.contains_key(header::HOST) {
+            let host = url.authority.unwrap_or("localhost");
+            let fault = |_| ExplainFault::Url(request.url.clone());
+            headers.insert(header::HOST, HeaderValue::from_str(host).map_err(fault)?);
+        }
+        Ok(Question {
+            text: format!("{method} {}", request.url),
+            listener,
+            method,
+            secure: url.scheme.map_or(tls, |scheme| scheme == "https"),
+            path: url.path.to_owned(),
+            query: url.query.map(str::to_owned),
+            headers,
+            remote: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            draw: request.draw,
+            peer: request.peer.clone(),
+            body_bytes: request.body_bytes,
+        })
+    }
+
+    pub(super) fn view(&self) -> RequestView<'_> {
+        RequestView {
+            listener: self.listener,
+            method: &self.method,
+            secure: self.secure,
+            authority: None,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+            version: Version::HTTP_11,
+            remote: self.remote,
+            peer: self.peer.as_deref(),
+            body_bytes: self.body_bytes,
+        }
+    }
+
+    pub(super) fn listener_text(&self, snapshot: &Snapshot) -> String {
+        let listener = snapshot.listener(self.listener);
+        match &listener.config {
+            Some(config) => format!("`{}` at {}", listener.name, config.bind),
+            None => format!("`{}` of a sidecar", listener.name),
+        }
+    }
+
+    /// Where no route takes the request: routes that have its path, but another host or listener.
+    pub(super) fn note_elsewhere(
+        &self,
+        snapshot: &Snapshot,
+        refusal: &Refusal,
+        recorder: &mut Recorder,
+    ) {
+        if refusal.code != Code::NoRoute {
+            return;
+        }
+        let edge = snapshot.listener(self.listener).edge;
+        let slashes = if edge { Slashes::Merge } else { Slashes::Keep };
+        let Ok(path) = path::normalise(&self.path, slashes) else {
+            return;
+        };
+        let told: Vec<_> = recorder.steps.iter().map(|step| step.at).collect();
+        let near = snapshot
+            .routes
+            .iter()
+            .filter(|route| route.written.is_some() && !told.contains(&route.at))
+            .filter(|route| route.matcher.path.matches(&path))
+            .take(ELSEWHERE_MAX);
+        for route in near {
+            let said = format!("route `{}` has this path, but {}", route.name, why(route));
+            recorder.note(|| Step {
+                area: "near-miss",
+                said,
+                at: route.at,
+            });
+        }
+    }
+}
+
+fn why(route: &Route) -> String {
+    let hosts: Vec<_> = route
+        .matcher
+        .hosts
+        .iter()
+        .map(HostPattern::to_string)
+        .collect();
+    match hosts.is_empty() {
+        true => "is attached to another listener".to_owned(),
+        false => format!("is for host {} (or another listener)", hosts.join(", ")),
+    }
+}
+
+/// By name, else by the port of the URL, else by its scheme, else the first.
+fn listener(
+    snapshot: &Snapshot,
+    request: &ExplainRequest,
+    url: &Url<'_>,
+) -> Result<ListenerId, ExplainFault> {
+    if let Some(name) = &request.listener {
+        let known: Vec<_> = snapshot
+            .listeners
+            .iter()
+            .map(|listener| format!("`{}`", listener.name))
+            .collect();
+        let fault = ExplainFault::Listener {
+            unknown: name.clone(),
+            known: known.join(", "),
+        };
+        return snapshot.listener_named(name).ok_or(fault);
+    }
+    let port = url
+        .authority
+        .and_then(|authority| authority.rsplit_once(':'));
+    let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+    let configs = || {
+        let listeners = snapshot.listeners.iter().enumerate();
+        listeners.filter_map(|(index, listener)| Some((index, listener.config.as_ref()?)))
+    };
+    let by_port = configs().find(|(_, config)| Some(config.bind.port()) == port);
+    let by_scheme = || {
+        let secure = url.scheme? == "https";
+        configs().find(|(_, config)| config.tls.is_some() == secure)
+    };
+    let index = match by_port.or_else(by_scheme) {
+        Some((index, _)) => index,
+        None if snapshot.listeners.is_empty() => return Err(ExplainFault::NoListener),
+        None => 0,
+    };
+    debug_assert!(
+        !is_sidecar(snapshot) || index == 0,
+        "a sidecar explains what leaves it"
+    );
+    u16::try_from(index)
+        .map(ListenerId)
+        .map_err(|_| ExplainFault::NoListener)
+}
+
+fn split(url: &str) -> Result<Url<'_>, ExplainFault> {
+    let fault = || ExplainFault::Url(url.to_owned());
+    let text = url.split('#').next().unwrap_or_default();
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (Some(scheme), rest),
+        _ if text.starts_with('/') => (None, text),
+        _ => return Err(fault()),
+    };
+    let (before, query) = match rest.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (rest, None),
+    };
+    if scheme.is_none() {
+        return Ok(Url {
+            scheme,
+            authority: None,
+            path: before,
+            query,
+        });
+    }
+    let (authority, path) = before.split_at(before.find('/').unwrap_or(before.len()));
+    if authority.is_empty() {
+        return Err(fault());
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    Ok(Url {
+        scheme,
+        authority: Some(authority),
+        path,
+        query,
+    })
+}
+
+/// Most routes of other hosts and listeners that are told.
+const ELSEWHERE_MAX: usize = 5;

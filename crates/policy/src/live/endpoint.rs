@@ -1,0 +1,57 @@
+//! Live state of one endpoint, shared by all workers: requests in flight, latency, ejection.
+//!
+//! The rules are next to their features: which latency counts is `balance`'s matter
+//! ([`Latency`]), who is ejected is `resilience`'s ([`Ejection`]).
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::balance::latency::Latency;
+use crate::moment::Moment;
+use crate::resilience::Ejection;
+
+/// Live state of one endpoint: requests in flight, decaying latency, failures in a row, ejection.
+/// Aligned so that two endpoints never share a cache line (nor the pair that is prefetched).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct EndpointLive {
+    in_flight: AtomicU32,
+    /// How fast it answers.
+    pub(crate) latency: Latency,
+    /// Whether it is taken out for a while.
+    pub(crate) ejection: Ejection,
+}
+
+impl EndpointLive {
+    /// Attempts in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether outlier detection has taken it out at this moment.
+    #[must_use]
+    pub fn is_ejected(&self, at: Moment) -> bool {
+        self.ejection.is_ejected(at)
+    }
+
+    /// How often it was ejected, ever.
+    #[must_use]
+    pub fn ejected_total(&self) -> u64 {
+        self.ejection.total()
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.ejection.failures()
+    }
+
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "an attempt ended that never began");
+    }
+}

@@ -1,0 +1,236 @@
+//! The five phases. None waits, none reads a clock or draws a random number.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, request, response};
+
+use crate::auth::{Claims, Local};
+use crate::balance::{self, Chosen, Members, Tried};
+use crate::live::ServiceLive;
+use crate::moment::Moment;
+use crate::note::Note;
+use crate::refusal::Refusal;
+use crate::request::RequestView;
+use crate::resilience::{self, Pass, RetryPlan, TimeoutPlan};
+use crate::rewrite::strip_response;
+use crate::route::Params;
+use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
+
+pub(crate) mod admit;
+mod answer;
+mod client;
+mod prepare;
+
+/// A request that may go on, and what was learned about it.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Its route.
+    pub route: RouteId,
+    /// What happens now.
+    pub then: Then,
+    /// The normalised path; `None` when it is the raw one.
+    pub path: Option<Box<str>>,
+    /// Path parameters: ranges of the normalised path.
+    pub params: Params,
+    /// Claims of the verified token.
+    pub claims: Option<Arc<Claims>>,
+    /// The client's address, forwarding headers of trusted proxies considered.
+    pub client: IpAddr,
+    /// The listener it came in by.
+    pub listener: ListenerId,
+    /// The protocol it wants to change to; what `prepare` sends on as `Upgrade`.
+    pub upgrade: Option<HeaderValue>,
+}
+
+/// What happens to an admitted request.
+#[derive(Debug)]
+pub enum Then {
+    /// It goes to a service.
+    Forward(Forward),
+    /// Weir answers: a redirect or a fixed response.
+    Answer(Box<http::Response<bytes::Bytes>>),
+}
+
+/// Where it goes and under which deadlines; holds the service's in-flight permit.
+#[derive(Debug)]
+pub struct Forward {
+    /// The service.
+    pub service: ServiceId,
+    /// Deadlines in force.
+    pub timeouts: TimeoutPlan,
+    /// Retries in force.
+    pub retry: RetryPlan,
+    /// Returned when the exchange ends.
+    pub permit: Permit,
+}
+
+/// One request in flight towards a service; returned on drop. Also carries the breaker's
+/// permission (a half-open breaker admits a bounded number of probes).
+#[derive(Debug)]
+pub struct Permit {
+    /// The service's live state.
+    pub live: Arc<ServiceLive>,
+    /// The breaker's consent.
+    pub(crate) pass: Pass,
+    /// Whether the breaker was told what came of it.
+    pub(crate) settled: AtomicBool,
+}
+
+/// How an attempt ended, as the engine saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response head arrived.
+    Response {
+        /// Its status.
+        status: http::StatusCode,
+    },
+    /// No response head.
+    Failure {
+        /// What went wrong.
+        kind: FailureKind,
+        /// Whether any byte of the request may have reached the endpoint's application. `false`
+        /// only when provably not (connect failed, refused stream, closed idle connection before
+        /// a byte was written).
+        sent: bool,
+    },
+}
+
+/// What went wrong with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// TCP connect refused, unreachable or failed.
+    Connect,
+    /// Connect deadline passed.
+    ConnectTimeout,
+    /// TLS failed, or the wrong identity answered.
+    Tls,
+    /// The connection broke before the response head.
+    Reset,
+    /// The response was not HTTP, or broke its rules.
+    Protocol,
+    /// Per-try or response deadline passed.
+    Timeout,
+}
+
+/// One finished attempt.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// Where it went.
+    pub chosen: &'a Chosen,
+    /// 1 for the first.
+    pub number: u32,
+    /// When it began.
+    pub began: Moment,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the request's body can be sent again from its first byte.
+    pub replayable: bool,
+}
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Deliver the response.
+    Deliver,
+    /// No further attempt: answer this.
+    GiveUp(Refusal),
+    /// Try again after this pause.
+    Retry {
+        /// The pause.
+        after: Duration,
+    },
+}
+
+/// Decides whether and how a request may go on. The order is the security argument: normalise the
+/// path → route → declared body size → peer and token → claims → specific limit before shared limit
+/// → concurrency permit last (it must be returned).
+///
+/// # Errors
+/// The refusal to answer with.
+pub fn admit(
+    snapshot: &Snapshot,
+    local: &mut Local,
+    request: &RequestView<'_>,
+    at: Moment,
+    draw: u64,
+    note: &mut impl Note,
+) -> Result<Admitted, Refusal> {
+    admit::admit(snapshot, local, request, at, draw, None, note)
+}
+
+/// Chooses an endpoint, another than those tried where there is one.
+///
+/// # Errors
+/// `no-endpoint` when the service has none.
+pub fn choose(
+    snapshot: &Snapshot,
+    forward: &Forward,
+    members: &Members,
+    tried: &Tried,
+    draw: u64,
+    at: Moment,
+    note: &mut impl Note,
+) -> Result<Chosen, Refusal> {
+    balance::pick(
+        snapshot.service(forward.service),
+        members,
+        tried,
+        draw,
+        at,
+        note,
+    )
+}
+
+/// Turns the received head into the one that leaves: path and host rewritten, hop-by-hop fields
+/// out, forwarding fields in, header changes applied. The URI becomes origin-form; `Host` is set.
+/// An admitted upgrade leaves with `Connection: upgrade` and its `Upgrade`.
+pub fn prepare(
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    secure: bool,
+    remote: IpAddr,
+    head: &mut request::Parts,
+) {
+    prepare::prepare(snapshot, admitted, secure, remote, head);
+}
+
+/// Judges a finished attempt and tells breaker, outlier detection, latency and budget about it.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "time and chance are arguments of every phase"
+)]
+pub fn judge(
+    snapshot: &Snapshot,
+    forward: &Forward,
+    method: &http::Method,
+    attempt: &Attempt<'_>,
+    at: Moment,
+    draw: u64,
+    note: &mut impl Note,
+) -> Next {
+    let service = snapshot.service(forward.service);
+    resilience::judge(service, forward, method, attempt, at, draw, note)
+}
+
+/// Turns the endpoint's response head into the one the client gets: hop-by-hop fields out, header
+/// changes applied. A `101` keeps `Connection: upgrade` and its `Upgrade`.
+pub fn settle(snapshot: &Snapshot, route: RouteId, head: &mut response::Parts) {
+    let upgrade = match head.status {
+        http::StatusCode::SWITCHING_PROTOCOLS => head.headers.get(UPGRADE).cloned(),
+        _ => None,
+    };
+    strip_response(&mut head.headers);
+    snapshot
+        .route(route)
+        .response_headers
+        .apply(&mut head.headers, None);
+    if let Some(protocol) = upgrade {
+        head.headers.insert(UPGRADE, protocol);
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}

@@ -1,0 +1,360 @@
+//! The first phase: whether and how a request may go on.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Method, Version};
+use weir_config::limit::LimitKey;
+use weir_config::service::Protocol;
+
+use super::{Admitted, Forward, Then, answer, client};
+use crate::auth::{self, Claims, Local};
+use crate::limit::{KeyInputs, RouteLimit};
+use crate::moment::Moment;
+use crate::note::{Note, Step};
+use crate::refusal::{Code, Known, Refusal};
+use crate::request::RequestView;
+use crate::rewrite::has_token;
+use crate::route::{Found, Miss, Wanted, host, path};
+use crate::snapshot::{Action, Destination, Listener, Route, Snapshot};
+
+/// What a rehearsal does otherwise than a request: limits are asked without spending anything, and
+/// a token may be assumed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rehearsal {
+    /// Claims to go on with as if a token with them had been verified.
+    pub(crate) assume_claims: Option<Arc<Claims>>,
+}
+
+/// See [`super::admit`]; with a rehearsal, nothing is spent.
+pub(crate) fn admit(
+    snapshot: &Snapshot,
+    local: &mut Local,
+    request: &RequestView<'_>,
+    at: Moment,
+    draw: u64,
+    rehearsal: Option<&Rehearsal>,
+    note: &mut impl Note,
+) -> Result<Admitted, Refusal> {
+    let mut known = Known::default();
+    let admitted = decide(
+        snapshot, local, request, at, draw, rehearsal, note, &mut known,
+    );
+    admitted.map_err(|refusal| Refusal { known, ..refusal })
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "`admit`, and where to put what it finds out"
+)]
+fn decide(
+    snapshot: &Snapshot,
+    local: &mut Local,
+    request: &RequestView<'_>,
+    at: Moment,
+    draw: u64,
+    rehearsal: Option<&Rehearsal>,
+    note: &mut impl Note,
+    known: &mut Known,
+) -> Result<Admitted, Refusal> {
+    // What is asked for, in the one form that policy and service see. Failing here is the client's
+    // fault: 400.
+    let listener = snapshot.listener(request.listener);
+    let path = normal_path(listener, request, note)?;
+    let authority = host::of(
+        request.authority,
+        request.headers,
+        request.version,
+        request.secure,
+    )
+    .map_err(|fault| Refusal::new(Code::BadHost).with_detail(fault.to_string()))?;
+    let host = authority.as_ref().map_or("", |authority| &authority.host);
+    let client = client::client(snapshot, request.remote, request.headers);
+    known.client = Some(client);
+
+    // Which route it takes: 404, or 405 where only the method is wrong.
+    let wanted = Wanted {
+        host,
+        path: &path,
+        request,
+        client,
+    };
+    let found = listener.table.lookup(&wanted, &snapshot.routes, note);
+    let Found { route: id, params } = found.map_err(|miss| missed(&miss, host, &path))?;
+    let route = snapshot.route(id);
+    known.route = Some(id);
+    note.note(|| Step {
+        area: "route",
+        said: format!("`{}` matches {}", route.name, route.matcher.path),
+        at: route.at,
+    });
+
+    // Whether it may take it, cheapest question first.
+    within_body_bound(route, request, note)?;
+    if listener.peer_required && request.peer.is_none() {
+        return Err(Refusal::new(Code::PeerRequired));
+    }
+    let claims = authenticate(snapshot, route, local, request, at, rehearsal, note)?;
+    within_limits(
+        route,
+        request,
+        client,
+        claims.as_deref(),
+        at,
+        rehearsal,
+        note,
+    )?;
+
+    // What happens to it. The permit is last, so that nothing after it can fail.
+    let mut upgrade = None;
+    let then = match &route.action {
+        Action::Forward(destinations) => {
+            let destination = drawn(destinations, draw);
+            known.service = Some(destination.service);
+            upgrade = wanted_upgrade(snapshot, destination, request)?;
+            Then::Forward(enter(snapshot, destination, at, note)?)
+        }
+        Action::Redirect(redirect) => {
+            let response = answer::redirect(route, redirect, request, &path, &params)?;
+            Then::Answer(Box::new(response))
+        }
+        Action::Respond(respond) => Then::Answer(Box::new(answer::respond(route, respond)?)),
+    };
+    let path = match path {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(path) => Some(path.into_boxed_str()),
+    };
+    Ok(Admitted {
+        route: id,
+        then,
+        path,
+        params,
+        claims,
+        client,
+        listener: request.listener,
+        upgrade,
+    })
+}
+
+fn normal_path<'a>(
+    listener: &Listener,
+    request: &RequestView<'a>,
+    note: &mut impl Note,
+) -> Result<Cow<'a, str>, Refusal> {
+    let slashes = if listener.edge {
+        path::Slashes::Merge
+    } else {
+        path::Slashes::Keep
+    };
+    let path = path::normalise(request.path, slashes)
+        .map_err(|fault| Refusal::new(Code::BadPath).with_detail(fault.to_string()))?;
+    note.note(|| Step {
+        area: "path",
+        said: match &path {
+            Cow::Borrowed(path) => format!("{path} is in normal form"),
+            Cow::Owned(path) => format!("{} becomes {path}", request.path),
+        },
+        at: listener.at,
+    });
+    Ok(path)
+}
+
+fn missed(miss: &Miss, host: &str, path: &str) -> Refusal {
+    match &miss.allow {
+        Some(allow) => Refusal::new(Code::MethodNotAllowed).with_allow(allow.to_string()),
+        None => Refusal::new(Code::NoRoute).with_detail(format!("no route for {host}{path}")),
+    }
+}
+
+fn within_body_bound(
+    route: &Route,
+    request: &RequestView<'_>,
+    note: &mut impl Note,
+) -> Result<(), Refusal> {
+    let Some(bytes) = request.body_bytes else {
+        return Ok(());
+    };
+    note.note(|| Step {
+        area: "body",
+        said: match route.body_bytes_max {
+            u64::MAX => format!("{bytes} bytes; any size is taken"),
+            max => format!("{bytes} bytes of at most {max}"),
+        },
+        at: route.at,
+    });
+    if bytes > route.body_bytes_max {
+        let detail = format!("{bytes} bytes, at most {} are taken", route.body_bytes_max);
+        return Err(Refusal::new(Code::BodyTooLarge).with_detail(detail));
+    }
+    Ok(())
+}
+
+fn authenticate(
+    snapshot: &Snapshot,
+    route: &Route,
+    local: &mut Local,
+    request: &RequestView<'_>,
+    at: Moment,
+    rehearsal: Option<&Rehearsal>,
+    note: &mut impl Note,
+) -> Result<Option<Arc<Claims>>, Refusal> {
+    let Some(auth) = &route.auth else {
+        note.note(|| Step {
+            area: "auth",
+            said: "no token is asked for".to_owned(),
+            at: route.at,
+        });
+        return Ok(None);
+    };
+    if let Some(claims) = rehearsal.and_then(|rehearsal| rehearsal.assume_claims.clone()) {
+        note.note(|| Step {
+            area: "auth",
+            said: "a valid token is assumed, its signature was not checked".to_owned(),
+            at: route.at,
+        });
+        auth.allows(&claims)?;
+        return Ok(Some(claims));
+    }
+    auth::check(auth, &snapshot.issuers, request.headers, local, at, note)
+}
+
+fn within_limits(
+    route: &Route,
+    request: &RequestView<'_>,
+    client: IpAddr,
+    claims: Option<&Claims>,
+    at: Moment,
+    rehearsal: Option<&Rehearsal>,
+    note: &mut impl Note,
+) -> Result<(), Refusal> {
+    let inputs = KeyInputs {
+        route: &route.name,
+        client,
+        headers: request.headers,
+        claims,
+        peer: request.peer,
+    };
+    for limit in &route.limits {
+        let verdict = match rehearsal {
+            None => limit.check(&inputs, at),
+            Some(_) => limit.peek(&inputs, at),
+        };
+        note.note(|| Step {
+            area: "limit",
+            said: match verdict {
+                Ok(()) => format!("{}: there is room", limit_text(limit, &inputs)),
+                Err(after) => {
+                    format!("{}: used up for {after:?}", limit_text(limit, &inputs))
+                }
+            },
+            at: limit.config.at,
+        });
+        verdict.map_err(|after| {
+            Refusal::new(Code::RateLimited)
+                .with_detail(rate_text(limit))
+                .with_retry_after(after)
+        })?;
+    }
+    Ok(())
+}
+
+fn rate_text(limit: &RouteLimit) -> String {
+    limit.config.rate.value.to_string()
+}
+
+/// The limit with the key that this request is counted by.
+fn limit_text(limit: &RouteLimit, inputs: &KeyInputs<'_>) -> String {
+    let absent = || "absent".to_owned();
+    let key = match &limit.config.by {
+        LimitKey::Route => return format!("{}, everybody together", rate_text(limit)),
+        LimitKey::Claim(name) => {
+            let claim = inputs.claims.and_then(|claims| claims.text(name));
+            format!(
+                "claim.{name}, here {}",
+                claim.map_or_else(absent, Cow::into_owned)
+            )
+        }
+        LimitKey::Client => format!("client, here {}", inputs.client),
+        LimitKey::Header(name) => {
+            let value = inputs
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok());
+            format!("header.{name}, here {}", value.unwrap_or("absent"))
+        }
+        LimitKey::Peer => format!("peer, here {}", inputs.peer.unwrap_or("absent")),
+    };
+    format!("{} by {key}", rate_text(limit))
+}
+
+/// The destination of this draw. A compiled route has at least one, and a total above zero.
+fn drawn(destinations: &[Destination], draw: u64) -> &Destination {
+    if let [only] = destinations {
+        return only;
+    }
+    let total: u64 = destinations
+        .iter()
+        .map(|destination| u64::from(destination.weight))
+        .sum();
+    let mut left = draw % total.max(1);
+    for destination in destinations {
+        let weight = u64::from(destination.weight);
+        if left < weight {
+            return destination;
+        }
+        left -= weight;
+    }
+    &destinations[0]
+}
+
+fn enter(
+    snapshot: &Snapshot,
+    destination: &Destination,
+    at: Moment,
+    note: &mut impl Note,
+) -> Result<Forward, Refusal> {
+    let service = snapshot.service(destination.service);
+    note.note(|| Step {
+        area: "service",
+        said: format!("it goes to `{}`", service.name),
+        at: destination.at,
+    });
+    let permit = service.live.enter(service, at)?;
+    Ok(Forward {
+        service: destination.service,
+        timeouts: destination.timeouts,
+        retry: destination.retry.clone(),
+        permit,
+    })
+}
+
+/// The protocol to upgrade to. Only WebSocket is: other protocols (`h2c` above all, which would
+/// carry requests past every rule) are not offered to the service, as RFC 9110 allows.
+fn wanted_upgrade(
+    snapshot: &Snapshot,
+    destination: &Destination,
+    request: &RequestView<'_>,
+) -> Result<Option<HeaderValue>, Refusal> {
+    let Some(wanted) = request.headers.get(UPGRADE) else {
+        return Ok(None);
+    };
+    let asked = request.version == Version::HTTP_11
+        && wanted.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && has_token(request.headers, &CONNECTION, "upgrade");
+    if !asked {
+        return Ok(None);
+    }
+    let refuse = |why: &str| Err(Refusal::new(Code::UpgradeRefused).with_detail(why));
+    if request.method != Method::GET {
+        return refuse("a WebSocket starts with GET");
+    }
+    if request.body_bytes.is_some_and(|bytes| bytes > 0) {
+        return refuse("a WebSocket starts without a body");
+    }
+    if snapshot.service(destination.service).protocol != Protocol::Http1 {
+        return refuse("the service speaks http2");
+    }
+    Ok(Some(HeaderValue::from_static("websocket")))
+}

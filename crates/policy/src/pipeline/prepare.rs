@@ -1,0 +1,132 @@
+//! The third phase: the received head becomes the one that leaves.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::{HeaderValue, Uri, request};
+
+use super::Admitted;
+use crate::rewrite::{self, Origin, Values};
+use crate::route::host;
+use crate::snapshot::{Route, Snapshot};
+
+/// See [`super::prepare`].
+pub(super) fn prepare(
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    secure: bool,
+    remote: IpAddr,
+    head: &mut request::Parts,
+) {
+    let route = snapshot.route(admitted.route);
+    let edge = snapshot.listener(admitted.listener).edge;
+    let trusted = edge && snapshot.trusts(remote.to_canonical());
+    let host = asked_host(head);
+    // Sharing the target costs an allocation, so only routes with places in their headers do.
+    let asked = (!route.request_headers.is_empty()).then(|| head.uri.clone());
+
+    // What spoke about the connection, and what nobody outside may say.
+    let distrust = edge && !trusted;
+    rewrite::strip_request(&mut head.headers, |name| {
+        (distrust && rewrite::is_forgeable(name)) || (edge && name.starts_with("weir-"))
+    });
+
+    // Where it goes.
+    let origin = Origin {
+        remote,
+        secure,
+        host: host.clone(),
+        edge,
+        trusted,
+    };
+    rewrite::forward(&mut head.headers, &origin);
+    if let Some(target) = target(route, admitted, &head.uri) {
+        head.uri = target;
+    }
+    set_host(route, host.as_ref(), head);
+
+    // What the route says, last: it may change anything above.
+    if let Some(asked) = asked {
+        let text = host
+            .as_ref()
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let parsed = host::parse(text).ok();
+        let values = Values {
+            path: normal_path(admitted, &asked),
+            params: &admitted.params,
+            claims: admitted.claims.as_deref(),
+            client: admitted.client,
+            host: parsed.as_ref().map_or("", |authority| &authority.host),
+        };
+        route
+            .request_headers
+            .apply(&mut head.headers, Some(&values));
+    }
+    if let Some(protocol) = &admitted.upgrade {
+        head.headers.insert(UPGRADE, protocol.clone());
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// The authority the request asked for, as sent.
+fn asked_host(head: &request::Parts) -> Option<HeaderValue> {
+    match head.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => head.headers.get(HOST).cloned(),
+    }
+}
+
+fn normal_path<'a>(admitted: &'a Admitted, asked: &'a Uri) -> &'a str {
+    admitted.path.as_deref().unwrap_or_else(|| asked.path())
+}
+
+/// The new target; `None` when the received one is it.
+fn target(route: &Route, admitted: &Admitted, asked: &Uri) -> Option<Uri> {
+    let path = normal_path(admitted, asked);
+    if let Some(template) = &route.rewrite.path {
+        let new = template.replace(&route.matcher.path, path, &admitted.params);
+        return Some(rewrite::origin_form(&new, asked.query()));
+    }
+    if admitted.path.is_some() {
+        return Some(rewrite::origin_form(path, asked.query()));
+    }
+    asked.authority()?;
+    // Nothing is copied: the parts of a URI share one buffer.
+    asked
+        .path_and_query()
+        .map(|target| Uri::from(target.clone()))
+}
+
+/// The route's host, else the client's in normal form.
+fn set_host(route: &Route, asked: Option<&HeaderValue>, head: &mut request::Parts) {
+    let host = match (&route.rewrite.host, asked) {
+        (Some(new), _) => Some(new.clone()),
+        (None, Some(asked)) => {
+            let sent = || (head.headers.get(HOST) != Some(asked)).then(|| asked.clone());
+            normal_host(asked).or_else(sent)
+        }
+        (None, None) => None,
+    };
+    if let Some(host) = host {
+        head.headers.insert(HOST, host);
+    }
+}
+
+/// The normal form of a host that is not in it.
+fn normal_host(asked: &HeaderValue) -> Option<HeaderValue> {
+    let text = asked.to_str().ok()?;
+    let authority = host::parse(text).ok()?;
+    if let Cow::Borrowed(host) = authority.host
+        && !text[host.len()..].starts_with('.')
+    {
+        return None;
+    }
+    let port = authority
+        .port
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    HeaderValue::try_from(format!("{}{port}", authority.host)).ok()
+}

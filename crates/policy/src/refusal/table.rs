@@ -1,0 +1,205 @@
+//! The one table: reason code → status, title, RFC 9209 error type, remedy.
+
+use http::StatusCode;
+
+use super::{Code, Row};
+
+/// Every code, in alphabetical order of the public name.
+pub(super) const ALL: &[Code] = &[
+    Code::BadHost,
+    Code::BadPath,
+    Code::BodyTooLarge,
+    Code::BreakerOpen,
+    Code::ClaimDenied,
+    Code::ConnectFailed,
+    Code::ConnectTimeout,
+    Code::Draining,
+    Code::HeaderTooLarge,
+    Code::Internal,
+    Code::KeysUnavailable,
+    Code::MethodNotAllowed,
+    Code::NoEndpoint,
+    Code::NoRoute,
+    Code::PeerRequired,
+    Code::RateLimited,
+    Code::RequestTimeout,
+    Code::ServiceOverloaded,
+    Code::TlsFailed,
+    Code::TokenExpired,
+    Code::TokenInvalid,
+    Code::TokenMissing,
+    Code::TotalTimeout,
+    Code::UpgradeRefused,
+    Code::UpstreamProtocol,
+    Code::UpstreamReset,
+    Code::UpstreamTimeout,
+];
+
+const fn new(
+    code: &'static str,
+    status: StatusCode,
+    proxy_status: &'static str,
+    title: &'static str,
+    remedy: &'static str,
+) -> Row {
+    Row {
+        code,
+        status,
+        title,
+        proxy_status,
+        remedy,
+    }
+}
+
+/// The row of one code. Each arm is a constant, so nothing is looked up at run time.
+#[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "one table, one row per line")]
+pub(super) fn row(code: Code) -> &'static Row {
+    match code {
+        Code::BadHost => const { &new(
+            "bad-host", StatusCode::BAD_REQUEST, "http_request_error",
+            "The host of this request cannot be used",
+            "`Host` is missing, sent twice, malformed, or differs from the request target. Send \
+             one valid host.",
+        ) },
+        Code::BadPath => const { &new(
+            "bad-path", StatusCode::BAD_REQUEST, "http_request_error",
+            "The path of this request cannot be used",
+            "The path has an invalid or dangerous escape (`%2F`, `%5C`, `%00`), leaves the \
+             root, or holds a raw byte that no path may have.",
+        ) },
+        Code::BodyTooLarge => const { &new(
+            "body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",
+            "The request body is too large",
+            "Raise `body_bytes_max` of the route, or send less.",
+        ) },
+        Code::BreakerOpen => const { &new(
+            "breaker-open", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable",
+            "The service failed too often and is given a pause",
+            "Look at what the service answered before; the breaker probes it by itself after \
+             `breaker.open`.",
+        ) },
+        Code::ClaimDenied => const { &new(
+            "claim-denied", StatusCode::FORBIDDEN, "http_request_denied",
+            "The token does not allow this request",
+            "The token is valid, but a claim that the route's `auth.claims` asks for is missing \
+             or has another value.",
+        ) },
+        Code::ConnectFailed => const { &new(
+            "connect-failed", StatusCode::BAD_GATEWAY, "connection_refused",
+            "No connection to the service could be made",
+            "The endpoint refused or could not be reached: is the service running at that address?",
+        ) },
+        Code::ConnectTimeout => const { &new(
+            "connect-timeout", StatusCode::GATEWAY_TIMEOUT, "connection_timeout",
+            "Connecting to the service took too long",
+            "Nothing answered within `timeouts.connect`: wrong address, or a firewall that \
+             drops packets.",
+        ) },
+        Code::Draining => const { &new(
+            "draining", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response",
+            "This proxy is shutting down",
+            "Send the request again; another proxy or a new connection takes it.",
+        ) },
+        Code::HeaderTooLarge => const { &new(
+            "header-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
+            "The header section of this request is too large",
+            "Raise the listener's `header_bytes_max` or `header_count_max`, or send less.",
+        ) },
+        Code::Internal => const { &new(
+            "internal", StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error",
+            "The proxy failed",
+            "A fault of Weir itself; its log has the decision id.",
+        ) },
+        Code::KeysUnavailable => const { &new(
+            "keys-unavailable", StatusCode::SERVICE_UNAVAILABLE, "proxy_configuration_error",
+            "Tokens cannot be checked at the moment",
+            "The issuer's `jwks` could not be fetched since this proxy started; its log says why.",
+        ) },
+        Code::MethodNotAllowed => const { &new(
+            "method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "http_request_denied",
+            "The method is not allowed here",
+            "Routes have this path, but none has this method; `Allow` lists those that work.",
+        ) },
+        Code::NoEndpoint => const { &new(
+            "no-endpoint", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable",
+            "The service has no endpoint",
+            "Discovery knows no instance of the service: is one running and registered?",
+        ) },
+        Code::NoRoute => const { &new(
+            "no-route", StatusCode::NOT_FOUND, "destination_not_found",
+            "No route matches this request",
+            "`weir explain METHOD URL` shows which routes came near and why they did not match.",
+        ) },
+        Code::PeerRequired => const { &new(
+            "peer-required", StatusCode::FORBIDDEN, "http_request_denied",
+            "This listener takes requests from mesh identities only",
+            "Call through a sidecar or the gateway.",
+        ) },
+        Code::RateLimited => const { &new(
+            "rate-limited", StatusCode::TOO_MANY_REQUESTS, "http_request_denied",
+            "Too many requests",
+            "A `limit` of the route is used up; `Retry-After` says when to come back.",
+        ) },
+        Code::RequestTimeout => const { &new(
+            "request-timeout", StatusCode::REQUEST_TIMEOUT, "http_request_error",
+            "The request took too long to arrive",
+            "The client stopped sending before its request was complete.",
+        ) },
+        Code::ServiceOverloaded => const { &new(
+            "service-overloaded", StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached",
+            "Too many requests to this service are in flight",
+            "The service answers more slowly than requests arrive; `limits.requests` of the \
+             service is the bound.",
+        ) },
+        Code::TlsFailed => const { &new(
+            "tls-failed", StatusCode::BAD_GATEWAY, "tls_protocol_error",
+            "No trusted connection to the service could be made",
+            "The endpoint's certificate or identity was not the expected one, or TLS failed: \
+             see `tls` of the service.",
+        ) },
+        Code::TokenExpired => const { &new(
+            "token-expired", StatusCode::UNAUTHORIZED, "http_request_denied",
+            "The token has expired",
+            "Get a new token and send the request again.",
+        ) },
+        Code::TokenInvalid => const { &new(
+            "token-invalid", StatusCode::UNAUTHORIZED, "http_request_denied",
+            "The token is not valid",
+            "Signature, issuer, audience, algorithm or time of the token is wrong; the detail \
+             says which.",
+        ) },
+        Code::TokenMissing => const { &new(
+            "token-missing", StatusCode::UNAUTHORIZED, "http_request_denied",
+            "A token is required",
+            "Send `Authorization: Bearer <token>`.",
+        ) },
+        Code::TotalTimeout => const { &new(
+            "total-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
+            "The exchange took too long",
+            "It did not end within `timeouts.total`.",
+        ) },
+        Code::UpgradeRefused => const { &new(
+            "upgrade-refused", StatusCode::BAD_REQUEST, "http_request_error",
+            "This request cannot be upgraded",
+            "A WebSocket starts with `GET` without a body over HTTP/1.1, towards a service that \
+             speaks `http1`.",
+        ) },
+        Code::UpstreamProtocol => const { &new(
+            "upstream-protocol", StatusCode::BAD_GATEWAY, "http_protocol_error",
+            "The service did not answer in HTTP",
+            "The endpoint broke the rules of HTTP: does it speak the service's `protocol`?",
+        ) },
+        Code::UpstreamReset => const { &new(
+            "upstream-reset", StatusCode::BAD_GATEWAY, "connection_terminated",
+            "The service closed the connection",
+            "The endpoint hung up before it answered: it crashed, restarted, or closes idle \
+             connections early.",
+        ) },
+        Code::UpstreamTimeout => const { &new(
+            "upstream-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
+            "The service did not answer in time",
+            "No response head within `timeouts.response` or `timeouts.per_try`.",
+        ) },
+    }
+}

@@ -1,0 +1,227 @@
+//! Time left, whether to try again, whether to try at all.
+//!
+//! For: judging a finished attempt ([`judge`]) and the state machines that judgement feeds: the
+//! service's breaker, the ejection of endpoints, the retry budget. Not for: choosing endpoints
+//! (`balance`) or measuring time (the engine does, and passes it in). The one idea: a retry must be
+//! safe (nothing was sent, or sending again changes nothing) *and* affordable (attempts left,
+//! budget left, breaker closed); every other failure is answered at once.
+//!
+//! What counts as a failure:
+//!
+//! | outcome | breaker | endpoint (ejection, latency) |
+//! |---|---|---|
+//! | connect, TLS, reset, protocol, timeout | yes | yes |
+//! | status 502, 503, 504 | yes | yes |
+//! | any other 5xx | yes | no: the application failed, the endpoint answered |
+//! | anything else | no | no |
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::moment::Moment;
+use crate::note::{Note, Step};
+use crate::pipeline::{Attempt, Forward, Next, Outcome};
+use crate::refusal::{Code, Refusal};
+use crate::snapshot::Service;
+
+mod breaker;
+mod budget;
+mod ejection;
+mod plan;
+mod window;
+
+pub use breaker::{BreakerLive, BreakerState, Pass};
+pub use budget::Budget;
+pub use plan::{RetryPlan, TimeoutPlan};
+
+pub(crate) use ejection::{Ejection, may_eject};
+
+/// Judges a finished attempt: tells breaker, endpoint and latency about it, and decides whether its
+/// response is delivered, another attempt is made, or the failure is answered.
+///
+/// Of a response that is not retried nothing is hidden: it is delivered, whatever its status.
+pub fn judge(
+    service: &Service,
+    forward: &Forward,
+    method: &Method,
+    attempt: &Attempt<'_>,
+    at: Moment,
+    draw: u64,
+    note: &mut impl Note,
+) -> Next {
+    let live = &*service.live;
+    let endpoint = &*attempt.chosen.member.live;
+
+    // What it says about the endpoint.
+    if fails_endpoint(attempt.outcome) {
+        endpoint.latency.punish(at.since(attempt.began), at);
+        if service.outlier.enabled && endpoint.ejection.fail(&service.outlier, at) {
+            let ejected = live.eject(&service.outlier, endpoint, at);
+            note.note(|| Step {
+                area: "endpoint",
+                said: format!(
+                    "{} failed {} times in a row and is {}",
+                    attempt.chosen.member.endpoint.address,
+                    service.outlier.consecutive,
+                    if ejected {
+                        "ejected"
+                    } else {
+                        "kept: too many are ejected already"
+                    },
+                ),
+                at: service.outlier.at,
+            });
+        }
+    } else {
+        endpoint.latency.observe(at.since(attempt.began), at);
+        endpoint.ejection.succeed();
+    }
+
+    // What it says about the service.
+    let failed = fails_service(attempt.outcome);
+    if let Some(breaker) = &service.breaker {
+        live.breaker.settle(breaker, &forward.permit, failed, at);
+    }
+
+    let decision = decide(service, forward, method, attempt, at, draw);
+    note.note(|| Step {
+        area: "retry",
+        said: decision.said(),
+        at: service.at,
+    });
+    match decision {
+        Decision::Retry(after) => Next::Retry { after },
+        Decision::Stop(_) => match attempt.outcome {
+            Outcome::Response { .. } => Next::Deliver,
+            Outcome::Failure { kind, .. } => Next::GiveUp(Refusal::new(Code::from(kind))),
+        },
+    }
+}
+
+/// Whether another attempt is safe and affordable. The budget is asked last, since asking takes.
+fn decide(
+    service: &Service,
+    forward: &Forward,
+    method: &Method,
+    attempt: &Attempt<'_>,
+    at: Moment,
+    draw: u64,
+) -> Decision {
+    let plan = &forward.retry;
+    let (wanted, unsent) = match attempt.outcome {
+        Outcome::Response { status } => {
+            (plan.statuses.binary_search(&status.as_u16()).is_ok(), false)
+        }
+        Outcome::Failure { sent, .. } => (true, !sent),
+    };
+    let stop = if !wanted {
+        Some(Stop::NotAsked)
+    } else if !unsent && plan.unsent_only {
+        Some(Stop::PerhapsSent)
+    } else if !unsent && !is_idempotent(method) {
+        Some(Stop::NotIdempotent)
+    } else if !attempt.replayable {
+        Some(Stop::NotReplayable)
+    } else if attempt.number > plan.attempts {
+        Some(Stop::NoAttempts)
+    } else if service.breaker.is_some() && live_breaker_refuses(service, forward) {
+        Some(Stop::BreakerOpen)
+    } else if !service.live.budget.withdraw(plan.budget, at) {
+        Some(Stop::NoBudget)
+    } else {
+        None
+    };
+    match stop {
+        Some(stop) => Decision::Stop(stop),
+        // Another endpoint is there that has not been asked: it need not wait for the first one.
+        None if unsent && attempt.number < attempt.chosen.choices() => {
+            Decision::Retry(Duration::ZERO)
+        }
+        None => Decision::Retry(pause(plan.backoff, attempt.number, draw)),
+    }
+}
+
+/// Whether the breaker has left the state under which this request was let through.
+fn live_breaker_refuses(service: &Service, forward: &Forward) -> bool {
+    service.live.breaker.has_moved_on(forward.permit.pass)
+}
+
+/// Why no further attempt is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    BreakerOpen,
+    NoAttempts,
+    NoBudget,
+    NotAsked,
+    NotIdempotent,
+    NotReplayable,
+    PerhapsSent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Retry(Duration),
+    Stop(Stop),
+}
+
+impl Decision {
+    fn said(self) -> String {
+        let why = match self {
+            Decision::Retry(after) => return format!("tried again after {after:?}"),
+            Decision::Stop(Stop::BreakerOpen) => "the breaker is not closed",
+            Decision::Stop(Stop::NoAttempts) => "no attempt is left",
+            Decision::Stop(Stop::NoBudget) => "the retry budget is used up",
+            Decision::Stop(Stop::NotAsked) => return "the response is delivered".to_owned(),
+            Decision::Stop(Stop::NotIdempotent) => {
+                "the request may have been received, and its method is not idempotent"
+            }
+            Decision::Stop(Stop::NotReplayable) => "its body cannot be sent again",
+            Decision::Stop(Stop::PerhapsSent) => {
+                "the request may have been received, and that is for the caller's proxy to judge"
+            }
+        };
+        format!("not tried again: {why}")
+    }
+}
+
+/// Full jitter: anything between nothing and the step, which doubles up to ten times the base.
+fn pause(base: Duration, number: u32, draw: u64) -> Duration {
+    let doubled = base.saturating_mul(1 << number.saturating_sub(1).min(4));
+    let step = doubled.min(base.saturating_mul(BACKOFF_FACTOR_MAX));
+    let nanos = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX);
+    // The high half of a product maps the draw evenly onto 0..=step.
+    let share = ((u128::from(nanos) + 1) * u128::from(draw)) >> 64;
+    Duration::from_nanos(u64::try_from(share).unwrap_or(nanos))
+}
+
+/// Methods that RFC 9110 §9.2.2 defines as idempotent and that requests are retried with.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+fn fails_endpoint(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Failure { .. } => true,
+        Outcome::Response { status } => matches!(
+            status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        ),
+    }
+}
+
+fn fails_service(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Failure { .. } => true,
+        Outcome::Response { status } => status.is_server_error(),
+    }
+}
+
+/// Most times the base that a pause is.
+const BACKOFF_FACTOR_MAX: u32 = 10;
+
+#[cfg(test)]
+mod tests;

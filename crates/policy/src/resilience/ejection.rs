@@ -1,0 +1,150 @@
+//! Passive ejection: an endpoint that fails so often in a row is left out for a while.
+//!
+//! Transitions: *in* —`consecutive` gateway failures in a row→ *out* —time→ *in*. The time out is
+//! the first ejection × how often it happened without a quiet time (`ejection_max`) in between, at
+//! most `ejection_max`. A success resets the row; failures of an endpoint that is out (attempts
+//! that were under way, or panic) do not count. Never more than `share_max` of the endpoints are
+//! out.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use weir_config::resilience::Outlier;
+
+use crate::moment::Moment;
+
+/// Whether one endpoint is left out, and what speaks for it.
+#[derive(Debug, Default)]
+pub(crate) struct Ejection {
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Ejections without a quiet time in between.
+    times: AtomicU32,
+    /// End of the last ejection, nanoseconds; zero for never.
+    until: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Ejection {
+    /// Whether it is out.
+    pub(crate) fn is_ejected(&self, at: Moment) -> bool {
+        at.nanos < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Ejections, ever.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Counts a failure; whether it is one too many.
+    pub(crate) fn fail(&self, outlier: &Outlier, at: Moment) -> bool {
+        if outlier.consecutive == 0 || self.is_ejected(at) {
+            return false;
+        }
+        let before = self.failures.fetch_add(1, Ordering::Relaxed);
+        before.saturating_add(1) >= outlier.consecutive
+    }
+
+    /// Counts a success.
+    pub(crate) fn succeed(&self) {
+        // Read first: the line stays shared between workers while all is well.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes it out. The caller has asked [`may_eject`] and lets nobody else do so meanwhile.
+    pub(crate) fn eject(&self, outlier: &Outlier, at: Moment) {
+        let last = self.until.load(Ordering::Relaxed);
+        if at.nanos < last {
+            return;
+        }
+        let quiet = Duration::from_nanos(at.nanos - last) >= outlier.ejection_max;
+        let times = match last == 0 || quiet {
+            true => 1,
+            false => self.times.load(Ordering::Relaxed).saturating_add(1),
+        };
+        let out = outlier
+            .ejection
+            .saturating_mul(times)
+            .min(outlier.ejection_max);
+        self.times.store(times, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        self.until.store(at.plus(out).nanos, Ordering::Relaxed);
+    }
+}
+
+/// Whether one more of `all` endpoints may be out when `ejected` are.
+pub(crate) fn may_eject(outlier: &Outlier, ejected: usize, all: usize) -> bool {
+    let (ejected, all) = (ejected as u64, all as u64);
+    (ejected + 1) * WHOLE <= all * u64::from(outlier.share_max.0)
+}
+
+/// The whole, in thousandths of a percent.
+const WHOLE: u64 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::sample;
+
+    fn moment(seconds: u64) -> Moment {
+        Moment {
+            nanos: seconds * 1_000_000_000,
+            unix_seconds: seconds,
+        }
+    }
+
+    #[test]
+    fn ejections_grow_and_shrink_again_after_a_quiet_time() {
+        let outlier = sample::outlier();
+        let ejection = Ejection::default();
+        for _ in 0..4 {
+            assert!(!ejection.fail(&outlier, moment(1)));
+        }
+        ejection.succeed();
+        assert_eq!(ejection.failures(), 0, "a success ends the row");
+        for _ in 0..4 {
+            assert!(!ejection.fail(&outlier, moment(1)));
+        }
+        assert!(ejection.fail(&outlier, moment(1)));
+        ejection.eject(&outlier, moment(1));
+        assert!(ejection.is_ejected(moment(30)));
+        assert!(!ejection.is_ejected(moment(31)), "30 s the first time");
+        ejection.eject(&outlier, moment(31));
+        assert!(ejection.is_ejected(moment(90)));
+        assert!(!ejection.is_ejected(moment(91)), "60 s the second time");
+        assert!(
+            !ejection.fail(&outlier, moment(40)),
+            "one that is out does not count"
+        );
+        let mut now = 91;
+        for _ in 0..20 {
+            ejection.eject(&outlier, moment(now));
+            now += 300;
+        }
+        assert_eq!(ejection.total(), 22);
+        ejection.eject(&outlier, moment(now + 300));
+        assert!(
+            !ejection.is_ejected(moment(now + 330)),
+            "30 s again after a quiet time"
+        );
+    }
+
+    #[test]
+    fn the_share_is_never_exceeded() {
+        let outlier = sample::outlier();
+        let most = |all| {
+            (0..all)
+                .take_while(|ejected| may_eject(&outlier, *ejected, all))
+                .count()
+        };
+        assert_eq!([0, 1, 2, 3, 4, 10].map(most), [0, 0, 1, 1, 2, 5]);
+    }
+}

@@ -1,0 +1,153 @@
+//! Deadlines and retries in force for a request: the route's, else the service's, else the default.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_config::resilience::{Retry, Timeouts};
+use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
+
+use crate::snapshot::TOTAL_TIMEOUT_DEFAULT;
+
+/// Deadlines in force for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeoutPlan {
+    /// TCP and TLS, per attempt.
+    pub connect: Duration,
+    /// From the request sent to the response head, over all attempts.
+    pub response: Duration,
+    /// Per attempt, to its response head.
+    pub per_try: Option<Duration>,
+    /// Longest silence on a body.
+    pub idle: Duration,
+    /// Everything.
+    pub total: Option<Duration>,
+}
+
+impl TimeoutPlan {
+    /// The route's deadlines over the service's, field by field.
+    #[must_use]
+    pub fn resolve(service: &Timeouts, route: &Timeouts) -> TimeoutPlan {
+        TimeoutPlan {
+            connect: route
+                .connect
+                .or(service.connect)
+                .unwrap_or(CONNECT_TIMEOUT_DEFAULT),
+            response: route
+                .response
+                .or(service.response)
+                .unwrap_or(RESPONSE_TIMEOUT_DEFAULT),
+            per_try: route.per_try.or(service.per_try),
+            idle: route.idle.or(service.idle).unwrap_or(IDLE_TIMEOUT_DEFAULT),
+            total: route.total.or(service.total).or(TOTAL_TIMEOUT_DEFAULT),
+        }
+    }
+}
+
+/// Retries in force for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPlan {
+    /// Attempts after the first.
+    pub attempts: u32,
+    /// Statuses retried for idempotent requests, sorted.
+    pub statuses: Arc<[u16]>,
+    /// First pause.
+    pub backoff: Duration,
+    /// Largest body kept for another attempt.
+    pub body_bytes_max: u64,
+    /// Share of active requests that may be retries, thousandths of a percent.
+    pub budget: u32,
+    /// Whether only what was provably not sent is tried again, whatever the method.
+    pub unsent_only: bool,
+}
+
+impl RetryPlan {
+    /// The route's retries over the service's, field by field.
+    #[must_use]
+    pub fn resolve(service: &Retry, route: &Retry) -> RetryPlan {
+        let statuses = route.statuses.as_ref().or(service.statuses.as_ref());
+        let mut statuses = statuses.cloned().unwrap_or_default();
+        statuses.sort_unstable();
+        statuses.dedup();
+        let body = route.body_bytes_max.or(service.body_bytes_max);
+        let budget = route.budget.or(service.budget);
+        RetryPlan {
+            attempts: route
+                .attempts
+                .or(service.attempts)
+                .unwrap_or(ATTEMPTS_DEFAULT),
+            statuses: statuses.into(),
+            backoff: route.backoff.or(service.backoff).unwrap_or(BACKOFF_DEFAULT),
+            body_bytes_max: body.map_or(BODY_BYTES_DEFAULT, |size| size.0),
+            budget: budget.map_or(BUDGET_DEFAULT, |share| share.0),
+            unsent_only: false,
+        }
+    }
+}
+
+/// Long enough for a slow answer, short enough that a client is still there (Envoy's).
+const RESPONSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+/// Ends bodies that have stopped, not ones that are slow (Envoy's).
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// One more attempt hides a lost connection; more would multiply an overload.
+const ATTEMPTS_DEFAULT: u32 = 1;
+/// About a round trip and a short pause of garbage collection.
+const BACKOFF_DEFAULT: Duration = Duration::from_millis(25);
+/// Most JSON requests, and 4096 requests in flight stay under 256 MiB.
+const BODY_BYTES_DEFAULT: u64 = 64 * 1024;
+/// 20 %: retries can never more than slightly raise the load of a service that is failing.
+const BUDGET_DEFAULT: u32 = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use weir_config::units::{Percent, Size};
+
+    use super::*;
+
+    #[test]
+    fn nothing_written_gives_the_defaults() {
+        let timeouts = TimeoutPlan::resolve(&Timeouts::default(), &Timeouts::default());
+        assert_eq!(timeouts.connect, Duration::from_secs(2));
+        assert_eq!(timeouts.response, Duration::from_secs(15));
+        assert_eq!(timeouts.per_try, None);
+        assert_eq!(timeouts.idle, Duration::from_secs(300));
+        assert_eq!(timeouts.total, None);
+        let retry = RetryPlan::resolve(&Retry::default(), &Retry::default());
+        assert_eq!(
+            (retry.attempts, retry.body_bytes_max, retry.budget),
+            (1, 65_536, 20_000)
+        );
+        assert!(retry.statuses.is_empty());
+    }
+
+    #[test]
+    fn a_route_overrides_its_service_field_by_field() {
+        let service = Timeouts {
+            connect: Some(Duration::from_secs(1)),
+            response: Some(Duration::from_secs(9)),
+            ..Timeouts::default()
+        };
+        let route = Timeouts {
+            response: Some(Duration::from_secs(3)),
+            ..Timeouts::default()
+        };
+        let plan = TimeoutPlan::resolve(&service, &route);
+        assert_eq!(plan.connect, Duration::from_secs(1));
+        assert_eq!(plan.response, Duration::from_secs(3));
+
+        let service = Retry {
+            attempts: Some(3),
+            statuses: Some(vec![503, 502, 503]),
+            budget: Some(Percent(50_000)),
+            ..Retry::default()
+        };
+        let route = Retry {
+            attempts: Some(0),
+            body_bytes_max: Some(Size(1024)),
+            ..Retry::default()
+        };
+        let plan = RetryPlan::resolve(&service, &route);
+        assert_eq!(plan.attempts, 0);
+        assert_eq!(&*plan.statuses, [502, 503]);
+        assert_eq!((plan.body_bytes_max, plan.budget), (1024, 50_000));
+    }
+}

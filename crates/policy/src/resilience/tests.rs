@@ -1,0 +1,441 @@
+//! Judgement of attempts: what is retried, what counts, what is ejected.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use weir_config::service::Balance;
+use weir_config::units::Percent;
+
+use super::{BreakerState, judge, pause};
+use crate::balance::{Chosen, Members, Tried, pick};
+use crate::live::sample::{breaker, forward, members, moment, service};
+use crate::moment::Moment;
+use crate::pipeline::{Attempt, FailureKind, Forward, Next, Outcome};
+use crate::refusal::{Code, Refusal};
+use crate::snapshot::Service;
+
+fn status(status: u16) -> Outcome {
+    Outcome::Response {
+        status: StatusCode::from_u16(status).unwrap(),
+    }
+}
+
+fn failure(kind: FailureKind, sent: bool) -> Outcome {
+    Outcome::Failure { kind, sent }
+}
+
+fn choose(service: &Service, members: &Members, at: Moment) -> Chosen {
+    pick(service, members, &Tried::default(), 0, at, &mut ()).unwrap()
+}
+
+/// What follows the first attempt of a request.
+fn first(service: &Service, forward: &Forward, method: Method, outcome: Outcome) -> Next {
+    let members = members(service, &[1, 1]);
+    let chosen = choose(service, &members, moment(0));
+    let attempt = Attempt {
+        chosen: &chosen,
+        number: 1,
+        began: moment(0),
+        outcome,
+        replayable: true,
+    };
+    judge(
+        service,
+        forward,
+        &method,
+        &attempt,
+        moment(10),
+        u64::MAX,
+        &mut (),
+    )
+}
+
+const AT_ONCE: Next = Next::Retry {
+    after: Duration::ZERO,
+};
+const PAUSED: Next = Next::Retry {
+    after: Duration::from_millis(25),
+};
+
+fn gives_up(code: Code) -> Next {
+    Next::GiveUp(Refusal::new(code))
+}
+
+#[test]
+fn only_safe_requests_are_tried_again() {
+    use FailureKind::{Connect, ConnectTimeout, Protocol, Reset, Timeout, Tls};
+    let table = [
+        // Provably unsent: any method, another endpoint, at once.
+        (Method::POST, failure(Connect, false), AT_ONCE),
+        (Method::POST, failure(ConnectTimeout, false), AT_ONCE),
+        (Method::POST, failure(Tls, false), AT_ONCE),
+        (Method::PATCH, failure(Reset, false), AT_ONCE),
+        (Method::GET, failure(Connect, false), AT_ONCE),
+        // Perhaps received: idempotent methods only.
+        (Method::GET, failure(Reset, true), PAUSED),
+        (Method::HEAD, failure(Timeout, true), PAUSED),
+        (Method::PUT, failure(Protocol, true), PAUSED),
+        (Method::DELETE, failure(Reset, true), PAUSED),
+        (Method::OPTIONS, failure(Reset, true), PAUSED),
+        (Method::TRACE, failure(Reset, true), PAUSED),
+        (
+            Method::POST,
+            failure(Reset, true),
+            gives_up(Code::UpstreamReset),
+        ),
+        (
+            Method::PATCH,
+            failure(Timeout, true),
+            gives_up(Code::UpstreamTimeout),
+        ),
+        (
+            Method::POST,
+            failure(Protocol, true),
+            gives_up(Code::UpstreamProtocol),
+        ),
+        (
+            Method::CONNECT,
+            failure(Connect, true),
+            gives_up(Code::ConnectFailed),
+        ),
+        // Responses: those of the list, and only for idempotent methods.
+        (Method::GET, status(503), PAUSED),
+        (Method::POST, status(503), Next::Deliver),
+        (Method::GET, status(500), Next::Deliver),
+        (Method::GET, status(200), Next::Deliver),
+        (Method::GET, status(404), Next::Deliver),
+    ];
+    for (method, outcome, expected) in table {
+        let service = service(Balance::RoundRobin);
+        let mut forward = forward(&service, moment(0)).unwrap();
+        forward.retry.statuses = [502, 503].into();
+        let next = first(&service, &forward, method.clone(), outcome);
+        assert_eq!(next, expected, "{method} {outcome:?}");
+    }
+}
+
+/// Towards a sidecar's own application: what it may have seen it never sees twice.
+#[test]
+fn only_unsent_requests_are_tried_again_where_that_is_asked() {
+    use FailureKind::{Connect, Protocol, Reset, Timeout};
+    let table = [
+        (Method::GET, failure(Connect, false), AT_ONCE),
+        (Method::POST, failure(Connect, false), AT_ONCE),
+        // A kept connection that was closed before anything was written to it.
+        (Method::POST, failure(Reset, false), AT_ONCE),
+        (
+            Method::GET,
+            failure(Reset, true),
+            gives_up(Code::UpstreamReset),
+        ),
+        (
+            Method::PUT,
+            failure(Timeout, true),
+            gives_up(Code::UpstreamTimeout),
+        ),
+        (
+            Method::DELETE,
+            failure(Protocol, true),
+            gives_up(Code::UpstreamProtocol),
+        ),
+        (
+            Method::POST,
+            failure(Reset, true),
+            gives_up(Code::UpstreamReset),
+        ),
+        (Method::GET, status(503), Next::Deliver),
+    ];
+    for (method, outcome, expected) in table {
+        let service = service(Balance::RoundRobin);
+        let mut forward = forward(&service, moment(0)).unwrap();
+        forward.retry.unsent_only = true;
+        // Even if somebody should ask for it: a response is proof that the request arrived.
+        forward.retry.statuses = [503].into();
+        let next = first(&service, &forward, method.clone(), outcome);
+        assert_eq!(next, expected, "{method} {outcome:?}");
+    }
+}
+
+#[test]
+fn attempts_bodies_and_budget_bound_retries() {
+    let service = service(Balance::RoundRobin);
+    let mut forward = forward(&service, moment(0)).unwrap();
+    let members = members(&service, &[1, 1]);
+    let chosen = choose(&service, &members, moment(0));
+    let judged = |number, replayable| {
+        let outcome = failure(FailureKind::Connect, false);
+        let attempt = Attempt {
+            chosen: &chosen,
+            number,
+            began: moment(0),
+            outcome,
+            replayable,
+        };
+        judge(
+            &service,
+            &forward,
+            &Method::GET,
+            &attempt,
+            moment(10),
+            7,
+            &mut (),
+        )
+    };
+    assert_eq!(
+        judged(1, false),
+        gives_up(Code::ConnectFailed),
+        "the body is gone"
+    );
+    assert_eq!(judged(1, true), AT_ONCE);
+    assert_eq!(
+        judged(2, true),
+        gives_up(Code::ConnectFailed),
+        "one attempt after the first"
+    );
+    let retried = (0..100).filter(|_| judged(1, true) == AT_ONCE).count();
+    assert_eq!(
+        retried, 29,
+        "the floor of the budget, one of which is spent"
+    );
+    forward.retry.attempts = 0;
+    assert_eq!(
+        first(
+            &service,
+            &forward,
+            Method::GET,
+            failure(FailureKind::Connect, false)
+        ),
+        gives_up(Code::ConnectFailed)
+    );
+}
+
+#[test]
+fn pauses_are_jittered_and_bounded() {
+    let base = Duration::from_millis(25);
+    for (number, most) in [(1, 25), (2, 50), (3, 100), (4, 200), (5, 250), (60, 250)] {
+        assert_eq!(pause(base, number, 0), Duration::ZERO);
+        assert_eq!(
+            pause(base, number, u64::MAX),
+            Duration::from_millis(most),
+            "{number}"
+        );
+        let half = pause(base, number, u64::MAX / 2).as_millis() as u64;
+        assert!(half.abs_diff(most / 2) <= 1, "{number}: {half}");
+    }
+    assert!(
+        pause(Duration::MAX, 9, u64::MAX) > Duration::from_secs(1),
+        "does not overflow"
+    );
+}
+
+#[test]
+fn a_lone_endpoint_is_given_a_pause() {
+    let service = service(Balance::RoundRobin);
+    let forward = forward(&service, moment(0)).unwrap();
+    let members = members(&service, &[1]);
+    let chosen = choose(&service, &members, moment(0));
+    let outcome = failure(FailureKind::Connect, false);
+    let attempt = Attempt {
+        chosen: &chosen,
+        number: 1,
+        began: moment(0),
+        outcome,
+        replayable: true,
+    };
+    let next = judge(
+        &service,
+        &forward,
+        &Method::GET,
+        &attempt,
+        moment(1),
+        u64::MAX,
+        &mut (),
+    );
+    assert_eq!(next, PAUSED);
+}
+
+/// Fails every attempt at one endpoint, so often.
+fn fail_at(service: &Service, members: &Members, index: usize, times: u32, outcome: Outcome) {
+    let forward = forward(service, moment(0)).unwrap();
+    for _ in 0..times {
+        let others = members
+            .endpoints
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        let tried = Tried(others.map(|(_, member)| member.clone()).collect());
+        let chosen = pick(service, members, &tried, 0, moment(0), &mut ()).unwrap();
+        let attempt = Attempt {
+            chosen: &chosen,
+            number: 9,
+            began: moment(0),
+            outcome,
+            replayable: true,
+        };
+        judge(
+            service,
+            &forward,
+            &Method::GET,
+            &attempt,
+            moment(1),
+            0,
+            &mut (),
+        );
+    }
+}
+
+#[test]
+fn failing_endpoints_are_ejected_but_never_too_many() {
+    let service = service(Balance::RoundRobin);
+    let members = members(&service, &[1, 1, 1, 1]);
+    let out = |at| {
+        members
+            .endpoints
+            .iter()
+            .filter(|member| member.live.is_ejected(at))
+            .count()
+    };
+    fail_at(&service, &members, 0, 4, status(503));
+    assert_eq!(out(moment(1)), 0);
+    fail_at(&service, &members, 0, 1, status(200));
+    fail_at(&service, &members, 0, 4, failure(FailureKind::Reset, true));
+    assert_eq!(out(moment(1)), 0, "a success ended the row");
+    fail_at(&service, &members, 0, 1, failure(FailureKind::Tls, false));
+    assert_eq!(out(moment(1)), 1);
+    for index in 1..4 {
+        fail_at(&service, &members, index, 50, status(502));
+    }
+    assert_eq!(out(moment(1)), 2, "at most half");
+    assert_eq!(out(moment(30_001)), 0, "for thirty seconds");
+    fail_at(&service, &members, 3, 50, status(500));
+    assert!(
+        !members.endpoints[3].live.is_ejected(moment(30_002)),
+        "500 is the application's"
+    );
+}
+
+#[test]
+fn ejection_can_be_switched_off() {
+    let mut service = service(Balance::RoundRobin);
+    service.outlier.enabled = false;
+    let members = members(&service, &[1, 1]);
+    fail_at(&service, &members, 0, 50, status(503));
+    assert!(!members.endpoints[0].live.is_ejected(moment(1)));
+}
+
+#[test]
+fn the_breaker_opens_refuses_probes_and_closes() {
+    let mut service = service(Balance::RoundRobin);
+    service.breaker = Some(breaker());
+    let state = || service.live.breaker().state();
+    for count in 0..5 {
+        assert_eq!(state(), BreakerState::Closed, "after {count}");
+        let forward = forward(&service, moment(0)).unwrap();
+        assert_eq!(
+            first(&service, &forward, Method::GET, status(500)),
+            Next::Deliver
+        );
+    }
+    assert_eq!(
+        (state(), service.live.breaker().opened_total()),
+        (BreakerState::Open, 1)
+    );
+    let refused = forward(&service, moment(1_010)).unwrap_err();
+    assert_eq!(refused.code, Code::BreakerOpen);
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(4)));
+    assert_eq!(
+        service.live.in_flight(),
+        0,
+        "a refused request holds nothing"
+    );
+
+    // The first request after the pause is the probe; the next one has to wait for it.
+    let probe = forward(&service, moment(5_010)).unwrap();
+    assert_eq!(state(), BreakerState::HalfOpen);
+    assert_eq!(
+        forward(&service, moment(5_011)).unwrap_err().code,
+        Code::BreakerOpen
+    );
+    drop(probe);
+    let probe = forward(&service, moment(5_012)).unwrap();
+    assert_eq!(
+        first(&service, &probe, Method::GET, status(204)),
+        Next::Deliver
+    );
+    assert_eq!(state(), BreakerState::Closed);
+    drop(probe);
+    assert!(forward(&service, moment(5_013)).is_ok());
+}
+
+#[test]
+fn an_open_breaker_stops_retries() {
+    let mut service = service(Balance::RoundRobin);
+    service.breaker = Some(breaker());
+    let outcome = failure(FailureKind::Connect, false);
+    let forwards: Vec<_> = (0..6)
+        .map(|_| forward(&service, moment(0)).unwrap())
+        .collect();
+    for (count, forward) in forwards.iter().enumerate() {
+        let expected = if count < 4 {
+            AT_ONCE
+        } else {
+            gives_up(Code::ConnectFailed)
+        };
+        assert_eq!(
+            first(&service, forward, Method::GET, outcome),
+            expected,
+            "{count}"
+        );
+    }
+}
+
+#[test]
+fn requests_in_flight_are_bounded_and_warned_about() {
+    let mut service = service(Balance::RoundRobin);
+    service.requests_max = 10;
+    let mut held: Vec<_> = (0..7)
+        .map(|_| forward(&service, moment(0)).unwrap())
+        .collect();
+    assert!(!service.live.nearly_full(&service));
+    held.push(forward(&service, moment(0)).unwrap());
+    assert!(service.live.nearly_full(&service), "eight of ten");
+    held.extend((0..2).map(|_| forward(&service, moment(0)).unwrap()));
+    let refused = forward(&service, moment(0)).unwrap_err();
+    assert_eq!(refused.code, Code::ServiceOverloaded);
+    assert_eq!(
+        (service.live.in_flight(), service.live.overloaded_total()),
+        (10, 1)
+    );
+    held.pop();
+    assert!(forward(&service, moment(0)).is_ok());
+    drop(held);
+    assert_eq!(service.live.in_flight(), 0);
+}
+
+#[test]
+fn a_ratio_opens_the_breaker_once_there_is_enough() {
+    let mut service = service(Balance::RoundRobin);
+    let mut settings = breaker();
+    settings.consecutive = 0;
+    settings.ratio = Some(Percent(50_000));
+    service.breaker = Some(settings);
+    for count in 0..19 {
+        let forward = forward(&service, moment(0)).unwrap();
+        first(
+            &service,
+            &forward,
+            Method::GET,
+            status(if count % 2 == 0 { 500 } else { 200 }),
+        );
+    }
+    assert_eq!(
+        service.live.breaker().state(),
+        BreakerState::Closed,
+        "19 are too few"
+    );
+    let forward = forward(&service, moment(0)).unwrap();
+    first(&service, &forward, Method::GET, status(503));
+    assert_eq!(service.live.breaker().state(), BreakerState::Open);
+}

@@ -1,0 +1,50 @@
+//! What leaves towards endpoint and client.
+//!
+//! For: compiled changes of path, host and headers, and the fields that a proxy itself must take
+//! out and put in. Not for: deciding what a route changes; the document does. The one idea: what a
+//! client sent can fill a place in a value, never add one: path parameters stay one segment, and
+//! values stay one field.
+
+mod forwarding;
+mod headers;
+mod hop;
+mod template;
+
+use http::HeaderValue;
+use http::uri::{PathAndQuery, Uri};
+
+pub use headers::{HeaderPlan, Values};
+pub use template::{PathTemplate, TemplateFault};
+
+pub(crate) use forwarding::{Origin, forward, is_forgeable};
+pub(crate) use headers::Place;
+pub(crate) use hop::{has_token, strip_request, strip_response};
+
+/// Changes of path and host. Of a redirect, `path` is where it leads.
+#[derive(Debug, Default)]
+pub struct RewritePlan {
+    /// The new path.
+    pub path: Option<PathTemplate>,
+    /// The new `Host`.
+    pub host: Option<HeaderValue>,
+}
+
+/// The target in origin form: the path and the query it had.
+pub(crate) fn origin_form(path: &str, query: Option<&str>) -> Uri {
+    let target = match query {
+        Some(query) => {
+            let mut target = String::with_capacity(path.len() + 1 + query.len());
+            target.push_str(path);
+            target.push('?');
+            target.push_str(query);
+            PathAndQuery::try_from(target)
+        }
+        None => PathAndQuery::try_from(path),
+    };
+    debug_assert!(
+        target.is_ok(),
+        "a normalised path is a valid target: {path}"
+    );
+    // Never reached with a normalised path; the root cannot expose what a rule was to protect.
+    Uri::from(target.unwrap_or_else(|_| PathAndQuery::from_static("/")))
+}

@@ -1,0 +1,188 @@
+//! Fields that tell a service about the client's connection, and fields a client must not forge.
+//!
+//! At the edge they are what Weir saw, unless the other side is a trusted proxy: then what it says
+//! is kept, and it is appended to the chain. In the mesh they come from the gateway and are kept.
+
+use std::io::{Cursor, Write as _};
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// How a request came in.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Address of the connection's other side.
+    pub(crate) remote: IpAddr,
+    /// Whether it was TLS.
+    pub(crate) secure: bool,
+    /// The authority it asked for, as sent.
+    pub(crate) host: Option<HeaderValue>,
+    /// The listener faces untrusted clients.
+    pub(crate) edge: bool,
+    /// The other side is a trusted proxy.
+    pub(crate) trusted: bool,
+}
+
+/// Whether an untrusted client could pass this field off as Weir's or a proxy's. Some application
+/// servers read `_` as `-`, so both count.
+pub(crate) fn is_forgeable(name: &str) -> bool {
+    match name.as_bytes() {
+        [b'w', ..] => has_prefix(name, "weir-"),
+        [b'x', ..] => has_prefix(name, "x-forwarded-") || is_same(name, "x-real-ip"),
+        [b'f', ..] => name == "forwarded",
+        _ => false,
+    }
+}
+
+/// Sets `X-Forwarded-For`, `-Proto` and `-Host`. What a client could have forged is gone already.
+pub(crate) fn forward(headers: &mut HeaderMap, origin: &Origin) {
+    let keep = !origin.edge || origin.trusted;
+    let remote = origin.remote.to_canonical();
+    let known = keep && headers.contains_key(&FOR);
+    if !known {
+        // An application's own requests begin at its sidecar: nobody stands behind them.
+        if origin.edge || !remote.is_loopback() {
+            insert(headers, FOR, address(remote));
+        }
+    } else if origin.edge {
+        let chain = headers
+            .get_all(&FOR)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let chain = chain.collect::<Vec<_>>().join(", ");
+        insert(
+            headers,
+            FOR,
+            HeaderValue::try_from(format!("{chain}, {remote}")).ok(),
+        );
+    }
+    if origin.edge && !(keep && headers.contains_key(&PROTO)) {
+        let scheme = if origin.secure { "https" } else { "http" };
+        headers.insert(PROTO, HeaderValue::from_static(scheme));
+    }
+    if origin.edge
+        && !(keep && headers.contains_key(&HOST))
+        && let Some(host) = &origin.host
+    {
+        headers.insert(HOST, host.clone());
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        headers.insert(name, value);
+    }
+}
+
+/// An address as a value; its text is made on the stack and copied once.
+fn address(address: IpAddr) -> Option<HeaderValue> {
+    let mut text = [0; ADDRESS_BYTES_MAX];
+    let mut cursor = Cursor::new(&mut text[..]);
+    write!(cursor, "{address}").ok()?;
+    let bytes = usize::try_from(cursor.position()).ok()?;
+    HeaderValue::from_bytes(text.get(..bytes)?).ok()
+}
+
+fn is_same(name: &str, pattern: &str) -> bool {
+    name.len() == pattern.len() && has_prefix(name, pattern)
+}
+
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name
+            .bytes()
+            .zip(prefix.bytes())
+            .all(|(have, want)| have == want || (have == b'_' && want == b'-'))
+}
+
+/// Longest text of an IPv6 address is 45 bytes.
+const ADDRESS_BYTES_MAX: usize = 48;
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use super::*;
+
+    fn forwarded(edge: bool, trusted: bool, fields: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let origin = Origin {
+            remote: "192.0.2.7".parse().unwrap(),
+            secure: true,
+            host: Some(HeaderValue::from_static("shop.example")),
+            edge,
+            trusted,
+        };
+        forward(&mut headers, &origin);
+        let value = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!(
+                "{}={}",
+                name.as_str().trim_start_matches("x-forwarded-"),
+                value.to_str().unwrap()
+            )
+        };
+        let mut all: Vec<_> = headers.iter().map(value).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn edge_mesh_and_trusted_proxies() {
+        let own = ["for=192.0.2.7", "host=shop.example", "proto=https"];
+        assert_eq!(forwarded(true, false, &[]), own);
+        let chain = [
+            ("x-forwarded-for", "10.1.1.1"),
+            ("x-forwarded-for", "10.2.2.2"),
+        ];
+        let kept = [
+            "for=10.1.1.1, 10.2.2.2, 192.0.2.7",
+            "host=shop.example",
+            "proto=https",
+        ];
+        assert_eq!(forwarded(true, true, &chain), kept);
+        let proto = [
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "a.example"),
+        ];
+        assert_eq!(
+            forwarded(true, true, &proto),
+            ["for=192.0.2.7", "host=a.example", "proto=http"]
+        );
+        assert_eq!(forwarded(false, false, &[]), ["for=192.0.2.7"]);
+        assert_eq!(
+            forwarded(false, false, &chain),
+            ["for=10.1.1.1", "for=10.2.2.2"]
+        );
+    }
+
+    #[test]
+    fn forgeable_names_in_both_spellings() {
+        for name in [
+            "weir-reason",
+            "weir_peer",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-prefix",
+            "x-real-ip",
+            "x_real_ip",
+            "forwarded",
+        ] {
+            assert!(is_forgeable(name), "{name}");
+        }
+        for name in [
+            "x-forwarded",
+            "x-request-id",
+            "weird",
+            "accept",
+            "x-real-ips",
+        ] {
+            assert!(!is_forgeable(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Which route a request takes.
+//!
+//! Precedence is total and does not depend on how the document is sorted, except between equals:
+//!
+//! 1. **Host**: exact, then the longest suffix (`*.shop.example`), then any. When no route of the
+//!    more specific host takes the request, the less specific hosts are asked; so a route without
+//!    `hosts` is a fallback for every host.
+//! 2. **Path**: exact and whole templates first, compared segment by segment from the left, a
+//!    literal before a parameter; then prefixes (templates that end in `/*` among them), the one
+//!    with more segments first, again literals before parameters; then regular expressions.
+//! 3. **Conditions**: a route that names methods before one that takes any; more header conditions
+//!    before fewer; more query conditions before fewer; one that names client networks before one
+//!    that does not.
+//! 4. **File order.**
+//!
+//! The first route in this order whose conditions all hold takes the request. Those before it that
+//! failed are told to the [`Note`](crate::note::Note) as `near-miss`, with the condition that
+//! failed.
+
+pub mod host;
+mod matcher;
+mod methods;
+pub mod path;
+mod table;
+mod trie;
+mod value;
+
+use smallvec::SmallVec;
+
+pub use matcher::{MatchFault, Matcher, PathMatch, Unmet};
+pub use methods::Methods;
+pub use table::{Found, Miss, RouteTable, Wanted};
+pub use value::ValueMatch;
+
+/// Path parameters: byte range in the normalised path for each parameter of the route's pattern, in
+/// the pattern's order.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Params(pub SmallVec<[(u32, u32); 4]>);
+
+impl Params {
+    /// The text of one parameter; empty when there is none of this index.
+    #[must_use]
+    pub fn text<'p>(&self, path: &'p str, index: usize) -> &'p str {
+        self.0
+            .get(index)
+            .and_then(|&(start, end)| path.get(start as usize..end as usize))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,229 @@
+//! The compiled, immutable meaning of one document for one role.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use weir_config::document::AccessLog;
+use weir_config::listener::Listener as ListenerConfig;
+use weir_config::service::{Balance, Protocol, Source, UpstreamTls};
+use weir_config::{ConfigError, Document, Position};
+
+use crate::auth::{IssuerLive, RouteAuth};
+use crate::limit::RouteLimit;
+use crate::live::ServiceLive;
+use crate::resilience::{RetryPlan, TimeoutPlan};
+use crate::rewrite::{HeaderPlan, RewritePlan};
+use crate::route::{Matcher, RouteTable};
+
+/// Index of a listener in [`Snapshot::listeners`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u16);
+
+/// Index of a route in [`Snapshot::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub u32);
+
+/// Index of a service in [`Snapshot::services`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(pub u32);
+
+/// Index of an issuer in [`Snapshot::issuers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IssuerId(pub u16);
+
+/// What a proxy runs: everything resolved, nothing to look up by name.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Label of the revision it came from (`"17"`, or the short digest of a file).
+    pub revision: Arc<str>,
+    /// Listeners. A gateway has those of the document; a sidecar has `mesh` (outbound, id 0) and
+    /// `inbound` (id 1).
+    pub listeners: Vec<Listener>,
+    /// Routes, in file order; built-in ones behind.
+    pub routes: Vec<Route>,
+    /// Services, in file order; a sidecar's `inbound` service (its application) behind.
+    pub services: Vec<Service>,
+    /// Token issuers.
+    pub issuers: Vec<Issuer>,
+    /// Networks whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+    /// The document itself.
+    pub document: Arc<Document>,
+    /// For which proxy it was compiled.
+    pub role: Role,
+    /// What is allowed but looks wrong.
+    pub warnings: Vec<ConfigError>,
+}
+
+/// A listener and the routes attached to it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As written; `None` for a sidecar's two, whose addresses are not in the document.
+    pub config: Option<ListenerConfig>,
+    /// Whether it faces untrusted clients: hardened path and header rules, forwarding headers
+    /// dropped unless the other side is a trusted proxy.
+    pub edge: bool,
+    /// Whether only connections with a mesh identity may send requests.
+    pub peer_required: bool,
+    /// The routes attached to it.
+    pub table: RouteTable,
+    /// Where it was written.
+    pub at: Position,
+}
+
+/// One compiled route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its unique name, for logs, metrics and explanations.
+    pub name: Arc<str>,
+    /// Everything that must match beyond host and path, and their written form for explanations.
+    pub matcher: Matcher,
+    /// Token asked for.
+    pub auth: Option<RouteAuth>,
+    /// Limits in the order they are asked.
+    pub limits: Vec<RouteLimit>,
+    /// What happens.
+    pub action: Action,
+    /// Changes of path and host.
+    pub rewrite: RewritePlan,
+    /// Changes of request headers.
+    pub request_headers: HeaderPlan,
+    /// Changes of response headers.
+    pub response_headers: HeaderPlan,
+    /// Largest request body, bytes; `u64::MAX` for none.
+    pub body_bytes_max: u64,
+    /// Its index in the document's routes; `None` for a built-in one.
+    pub written: Option<usize>,
+    /// Where it was written.
+    pub at: Position,
+}
+
+/// What happens to an admitted request.
+#[derive(Debug)]
+pub enum Action {
+    /// It is sent on.
+    Forward(Vec<Destination>),
+    /// It is redirected.
+    Redirect(weir_config::route::Redirect),
+    /// It is answered.
+    Respond(weir_config::route::Respond),
+}
+
+/// A weighted destination with the route's deadlines and retries resolved over the service's.
+#[derive(Debug)]
+pub struct Destination {
+    /// The service.
+    pub service: ServiceId,
+    /// Share relative to the others.
+    pub weight: u32,
+    /// Deadlines in force.
+    pub timeouts: TimeoutPlan,
+    /// Retries in force.
+    pub retry: RetryPlan,
+    /// Where it was written.
+    pub at: Position,
+}
+
+/// One compiled service.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its endpoints come from.
+    pub source: Source,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// TLS towards endpoints without a mesh identity.
+    pub tls: Option<UpstreamTls>,
+    /// Equal for services whose connections may be shared over reloads: changes when protocol or
+    /// TLS settings change.
+    pub connection_class: u64,
+    /// Most connections per endpoint and worker.
+    pub connections_max: u32,
+    /// Most requests in flight.
+    pub requests_max: u32,
+    /// Breaker settings.
+    pub breaker: Option<weir_config::resilience::Breaker>,
+    /// Ejection settings.
+    pub outlier: weir_config::resilience::Outlier,
+    /// Deadlines for requests of Weir's own to it (keys, for instance).
+    pub timeouts: TimeoutPlan,
+    /// State that outlives snapshots.
+    pub live: Arc<ServiceLive>,
+    /// Where it was written.
+    pub at: Position,
+}
+
+/// One compiled issuer.
+#[derive(Debug)]
+pub struct Issuer {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As written.
+    pub config: weir_config::auth::Issuer,
+    /// Its keys and their state, outliving snapshots.
+    pub live: Arc<IssuerLive>,
+}
+
+/// For which proxy a document is compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The edge gateway.
+    Gateway,
+    /// The sidecar of one service.
+    Sidecar {
+        /// The service's name.
+        service: String,
+        /// Where its application listens.
+        application: SocketAddr,
+    },
+}
+
+impl Snapshot {
+    /// The route with this id.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.0 as usize]
+    }
+
+    /// The service with this id.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> &Service {
+        &self.services[id.0 as usize]
+    }
+
+    /// The listener with this id.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> &Listener {
+        &self.listeners[id.0 as usize]
+    }
+
+    /// The listener of this name.
+    #[must_use]
+    pub fn listener_named(&self, name: &str) -> Option<ListenerId> {
+        let index = self
+            .listeners
+            .iter()
+            .position(|listener| &*listener.name == name)?;
+        u16::try_from(index).ok().map(ListenerId)
+    }
+
+    /// Whether forwarding headers of this address are believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(&address))
+    }
+}
+
+/// How long the whole of a request may take when nothing else bounds it: none.
+pub const TOTAL_TIMEOUT_DEFAULT: Option<Duration> = None;

@@ -1,0 +1,319 @@
+//! What a document may not say, and how that is told.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_config::auth::Jwks;
+use weir_config::route::Action;
+use weir_config::{Document, Located, Position};
+use weir_policy::compile::compile;
+use weir_policy::live::Live;
+use weir_policy::snapshot::Role;
+
+use crate::bench::{ask, compiled, document, gateway, sidecar};
+
+/// Every error as `line path: problem`; none may be missing, none more may be there.
+fn check(yaml: &str, expected: &[&str]) {
+    let application = "127.0.0.1:5000".parse().unwrap();
+    for role in [
+        Role::Gateway,
+        Role::Sidecar {
+            service: "s".into(),
+            application,
+        },
+    ] {
+        let errors = compiled(yaml, &role).map(|_| ()).unwrap_err();
+        let told: Vec<_> = errors
+            .0
+            .iter()
+            .map(|error| format!("{} {}: {}", error.at.line, error.path, error.problem))
+            .collect();
+        assert_eq!(told, expected, "{role:?}");
+    }
+}
+
+#[test]
+fn unknown_names_are_told_with_a_proposal() {
+    let yaml = r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { orders: { endpoints: ["127.0.0.1:1"] } }
+issuers:
+  shop: { issuer: "https://id.example", audience: a, jwks: { service: user } }
+routes:
+  - { path: /a, to: order }
+  - { path: /b, to: orders, auth: { jwt: shopp } }
+  - { path: /c, to: orders, listeners: [wob, mesh] }
+"#;
+    check(
+        yaml,
+        &[
+            "5 issuers.shop.jwks.service: there is no service `user`",
+            "7 routes[0].to[0].service: there is no service `order`",
+            "8 routes[1].auth.jwt: there is no issuer `shopp`",
+            "9 routes[2].listeners[0]: there is no listener `wob`",
+        ],
+    );
+    let errors = compiled(yaml, &Role::Gateway).unwrap_err();
+    let hints: Vec<_> = errors
+        .0
+        .iter()
+        .map(|error| error.hint.clone().unwrap())
+        .collect();
+    assert_eq!(hints[1], "did you mean `orders`?");
+    assert_eq!(hints[2], "did you mean `shop`?");
+    assert_eq!(hints[3], "did you mean `web`?");
+}
+
+#[test]
+fn routes_that_can_never_be_reached() {
+    check(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" }, admin: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { path: "/a/{x}", to: s }
+  - { path: "/a/{y}", to: s, listeners: [web] }
+  - { path: "/a/{y}", to: s, hosts: [a.example] }
+  - { path: "/a/{y}", to: s, methods: [GET] }
+  - { path: "/a/{y}", to: s, listeners: [mesh] }
+  - { path: "/h", to: s, headers: { x-a: "1", x-b: true }, methods: [GET, POST] }
+  - { path: "/h", to: s, headers: { x-b: true, x-a: "1" }, methods: [POST, GET, HEAD] }
+"#,
+        &[
+            "6 routes[1]: never reached on the same listener: same as routes[0] at line 5",
+            "11 routes[6]: never reached on the same listener: same as routes[5] at line 10",
+        ],
+    );
+}
+
+#[test]
+fn weights_and_limits_that_cannot_be() {
+    check(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] }, inbound: { endpoints: ["127.0.0.1:2"] } }
+routes:
+  - { path: /a, to: s }
+  - { path: /b, to: s, limit: { rate: 10/s, shared: all } }
+  - { path: /c, to: s, limit: { rate: 20/s, shared: all } }
+  - { path: /e, to: s, limit: { rate: 10/s, shared: all } }
+"#,
+        &[
+            "3 services.inbound: `inbound` is the name of a sidecar's own application",
+            "7 routes[2].limit[0]: the shared limit `all` has another rate or burst elsewhere",
+        ],
+    );
+}
+
+#[test]
+fn header_variables_must_be_there() {
+    check(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - path: "/a/{id}"
+    to: s
+    request_headers: { set: { x-a: "{path.nr}", x-b: "{claim.sub}", x-c: "{path.id}" } }
+    response_headers: { add: { x-d: "{path.id}" } }
+"#,
+        &[
+            "5 routes[0].request_headers.set.x-a: `{path.nr}` is not a variable here",
+            "5 routes[0].request_headers.set.x-b: `{claim.sub}` is not a variable here",
+            "5 routes[0].response_headers.add.x-d: `{path.id}` is not a variable here",
+        ],
+    );
+}
+
+#[test]
+fn keys_travel_encrypted_and_addresses_are_taken_once() {
+    check(
+        r#"
+listeners:
+  web: { bind: "127.0.0.1:8080" }
+  other: { bind: "127.0.0.1:8080" }
+issuers:
+  near: { issuer: a, audience: a, jwks: "http://127.0.0.1:9/keys" }
+  local: { issuer: a, audience: a, jwks: "http://[::1]:9/keys" }
+"#,
+        &["4 listeners.other.bind: listener `web` has the address 127.0.0.1:8080 already"],
+    );
+}
+
+#[test]
+fn a_document_that_was_not_decoded_is_checked_as_well() {
+    let mut document = document(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+issuers: { far: { issuer: a, audience: a, jwks: "https://id.example/keys" } }
+routes: [{ path: /a, to: s }]
+"#,
+    );
+    document.issuers[0].1.jwks = Jwks::Url(Located {
+        value: "http://id.example/keys".into(),
+        at: Position { line: 1, column: 1 },
+    });
+    if let Action::To(destinations) = &mut document.routes[0].action {
+        destinations[0].weight = 0;
+    }
+    let compiled = compile(Arc::new(document), &Role::Gateway, "r", &Live::default());
+    let errors = compiled.map(|_| ()).unwrap_err();
+    let told: Vec<_> = errors
+        .0
+        .iter()
+        .map(|error| error.problem.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "keys must not travel in clear text from `id.example`",
+            "no destination has a weight above 0, so nothing could be sent"
+        ]
+    );
+}
+
+#[test]
+fn names_are_made_and_unique() {
+    let snapshot = gateway(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { path: "/user/*", to: s }
+  - { path: "/order/{id}", methods: [GET], to: s }
+  - { path: /x, methods: [GET, POST], hosts: [a.example], to: s }
+  - { path: /x, methods: [GET, POST], hosts: [b.example], to: s }
+  - { path: /y, to: s }
+  - { path: /y, to: s, headers: { x-a: "1" } }
+  - { path: /y, to: s, headers: { x-a: "2" } }
+  - { path: { regex: "/z+" }, to: s, name: "own" }
+"#,
+    );
+    let names: Vec<_> = snapshot.routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(
+        names,
+        [
+            "/user/*",
+            "GET /order/{id}",
+            "GET,POST a.example/x",
+            "GET,POST b.example/x",
+            "/y",
+            "/y #2",
+            "/y #3",
+            "own"
+        ]
+    );
+}
+
+#[test]
+fn what_looks_wrong_is_a_warning() {
+    let snapshot = gateway(
+        r#"
+listeners:
+  web: { bind: "127.0.0.1:0", tls: { self_signed: [shop.example] } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { path: /a, to: [{ service: s, weight: 5 }] }
+"#,
+    );
+    let paths: Vec<_> = snapshot
+        .warnings
+        .iter()
+        .map(|warning| warning.path.as_str())
+        .collect();
+    assert_eq!(
+        paths,
+        ["listeners.web.tls.self_signed", "routes[0].to[0].weight"]
+    );
+}
+
+#[test]
+fn live_state_outlives_snapshots() {
+    let yaml = r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes: [{ path: /x, to: s, limit: { rate: 1/m } }]
+"#;
+    let live = Live::default();
+    let compile = |yaml: &str| {
+        let document = Arc::new(document(yaml));
+        compile(document, &Role::Gateway, "r", &live).unwrap()
+    };
+    let first = compile(yaml);
+    assert_eq!(ask("GET /x").outcome(&first), "/x");
+    let second = compile(&format!("{yaml}\n# changed\n"));
+    live.retain(&second);
+    drop(first);
+    assert_eq!(
+        ask("GET /x").outcome(&second),
+        "rate-limited",
+        "a reload refills no bucket"
+    );
+    assert_eq!(
+        second.services[0].connection_class,
+        compile(yaml).services[0].connection_class
+    );
+}
+
+#[test]
+fn every_example_compiles_for_every_role() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let yaml = std::fs::read_to_string(&path).unwrap();
+            gateway(&yaml);
+            sidecar(&yaml);
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn ten_thousand_routes_compile_in_time() {
+    let mut yaml = String::from("listeners: { web: { bind: \"127.0.0.1:0\" } }\nservices:\n");
+    for service in 0..100 {
+        writeln!(
+            yaml,
+            "  s{service}: {{ endpoints: [\"127.0.0.1:{}\"] }}",
+            service + 1
+        )
+        .unwrap();
+    }
+    yaml.push_str("routes:\n");
+    for route in 0..10_000 {
+        let (host, service) = (route % 1_000, route % 100);
+        writeln!(
+            yaml,
+            "  - {{ hosts: [h{host}.example], path: \"/api/{route}/{{id}}\", to: s{service} }}"
+        )
+        .unwrap();
+    }
+    let document = Arc::new(Document::from_yaml(&yaml).unwrap());
+    let began = Instant::now();
+    let snapshot = compile(document, &Role::Gateway, "big", &Live::default()).unwrap();
+    let took = began.elapsed();
+    let most = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+    assert!(took < most, "{took:?}");
+
+    let ask = ask("GET /api/4711/x").header("host", "h711.example");
+    assert_eq!(ask.outcome(&snapshot), "/api/4711/{id}");
+    let began = Instant::now();
+    for _ in 0..1_000 {
+        assert!(ask.admit(&snapshot).is_ok());
+    }
+    // With notes taken and in a debug build this is far from the production figure; it only shows
+    // that nothing is linear in the number of routes.
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+}

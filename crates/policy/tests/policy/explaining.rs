@@ -1,0 +1,216 @@
+//! Explanations say what the phases do, and spend nothing.
+
+use serde_json::json;
+use weir_policy::explain::{Answer, ExplainRequest, Explanation, explain};
+use weir_policy::snapshot::Snapshot;
+
+use crate::bench::{AT, ask, gateway, sidecar};
+
+const SHOP: &str = r#"
+listeners: { web: { bind: "127.0.0.1:8080" } }
+services:
+  users: { endpoints: ["10.0.0.5:5000"], timeouts: { connect: 1s } }
+  orders: { endpoints: ["10.0.0.6:5001"] }
+  orders-v2: { dns: "orders.example:80" }
+issuers:
+  shop: { issuer: "https://id.example", audience: shop-api, jwks: "https://id.example/jwks" }
+routes:
+  - { path: "/user/*", to: users, timeouts: { response: 3s }, rewrite: { path: / } }
+  - path: "/order/{id}"
+    methods: [GET]
+    auth: { jwt: shop, claims: { role: buyer } }
+    limit: { rate: 1/m, by: claim.sub }
+    to: [{ service: orders, weight: 95 }, { service: orders-v2, weight: 5 }]
+  - { path: /other, hosts: [other.example], to: users }
+"#;
+
+fn explained(snapshot: &Snapshot, request: &ExplainRequest) -> Explanation {
+    let explanation = explain(snapshot, request, |_| None, AT).unwrap();
+    let text = serde_json::to_string(&explanation).unwrap();
+    let back: Explanation = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, explanation, "it survives its journey");
+    explanation
+}
+
+fn get(url: &str) -> ExplainRequest {
+    ExplainRequest {
+        url: url.into(),
+        ..ExplainRequest::default()
+    }
+}
+
+fn said<'e>(explanation: &'e Explanation, area: &str) -> Vec<(&'e str, u32)> {
+    let steps = explanation.steps.iter().filter(|step| step.area == area);
+    steps
+        .map(|step| (step.said.as_str(), step.at.line))
+        .collect()
+}
+
+#[test]
+fn a_forwarded_request() {
+    let explanation = explained(&gateway(SHOP), &get("http://shop.example:8080/user//7?x=1"));
+    assert!(explanation.is_allowed());
+    assert_eq!(explanation.route.as_deref(), Some("/user/*"));
+    assert_eq!(
+        said(&explanation, "path"),
+        [("/user//7 becomes /user/7", 2)]
+    );
+    assert_eq!(
+        said(&explanation, "route"),
+        [("`/user/*` matches /user/*", 10)]
+    );
+    let timeouts = said(&explanation, "timeouts");
+    assert_eq!(timeouts[0], ("connect 1s, the service says so", 4));
+    assert_eq!(timeouts[1], ("response 3s, the route says so", 10));
+    assert_eq!(timeouts[2], ("per try none, by default", 0));
+    let upstream = explanation.upstream.as_ref().unwrap();
+    assert_eq!(upstream.target, "/7?x=1");
+    let endpoint = Some("10.0.0.5:5000".to_owned());
+    assert_eq!(
+        explanation.answer,
+        Answer::Forwarded {
+            service: "users".into(),
+            endpoint
+        }
+    );
+    let text = explanation.to_string();
+    assert!(text.contains("line 10  route"), "{text}");
+    assert!(
+        text.ends_with("=> forwarded to `users` at 10.0.0.5:5000"),
+        "{text}"
+    );
+}
+
+#[test]
+fn refusals_and_near_misses() {
+    let snapshot = gateway(SHOP);
+    let code = |request: &ExplainRequest| match explained(&snapshot, request).answer {
+        Answer::Refused { code, .. } => code,
+        answer => panic!("{answer}"),
+    };
+    assert_eq!(code(&get("/order/1")), "token-missing");
+    assert_eq!(code(&get("/order/a%2Fb")), "bad-path");
+    let delete = ExplainRequest {
+        method: "DELETE".into(),
+        ..get("/order/1")
+    };
+    assert_eq!(code(&delete), "method-not-allowed");
+    let near = explained(&snapshot, &delete);
+    let near = said(&near, "near-miss");
+    assert_eq!(
+        near,
+        [(
+            "route `GET /order/{id}`: method DELETE is not GET, HEAD",
+            11
+        )]
+    );
+    let elsewhere = explained(&snapshot, &get("/other"));
+    let near = said(&elsewhere, "near-miss");
+    assert_eq!(near.len(), 1);
+    assert!(
+        near[0]
+            .0
+            .starts_with("route `/other` has this path, but is for host other.example")
+    );
+}
+
+#[test]
+fn claims_can_be_assumed_and_nothing_is_spent() {
+    let snapshot = gateway(SHOP);
+    let claims = |role: &str| match json!({ "sub": "ann", "role": role }) {
+        serde_json::Value::Object(map) => Some(map),
+        _ => None,
+    };
+    let mut request = get("/order/1");
+    request.assume_claims = claims("buyer");
+    for _ in 0..5 {
+        let explanation = explained(&snapshot, &request);
+        assert!(explanation.is_allowed(), "{explanation}");
+        assert_eq!(
+            said(&explanation, "limit")[0].0,
+            "1/m by claim.sub, here ann: there is room"
+        );
+        assert!(said(&explanation, "auth")[0].0.contains("assumed"));
+    }
+    let shares = explained(&snapshot, &request);
+    assert_eq!(
+        said(&shares, "service")[1].0,
+        "`orders` gets 95.0000 % of the requests"
+    );
+    request.draw = 95;
+    let unknown = explained(&snapshot, &request);
+    assert_eq!(
+        unknown.answer,
+        Answer::Forwarded {
+            service: "orders-v2".into(),
+            endpoint: None
+        }
+    );
+    request.assume_claims = claims("guest");
+    match explained(&snapshot, &request).answer {
+        Answer::Refused { code, status, .. } => {
+            assert_eq!((code.as_str(), status), ("claim-denied", 403))
+        }
+        answer => panic!("{answer}"),
+    }
+}
+
+#[test]
+fn questions_that_cannot_be_understood() {
+    let snapshot = gateway(SHOP);
+    let fault = |request: &ExplainRequest| explain(&snapshot, request, |_| None, AT).unwrap_err();
+    for url in ["", "user/7", "ftp://x/", "http:///x"] {
+        assert!(
+            fault(&get(url))
+                .to_string()
+                .contains("is not `http://host/path`"),
+            "{url}"
+        );
+    }
+    let listener = ExplainRequest {
+        listener: Some("wob".into()),
+        ..get("/")
+    };
+    assert_eq!(
+        fault(&listener).to_string(),
+        "there is no listener `wob`; there is `web`"
+    );
+}
+
+#[test]
+fn a_sidecar_explains_what_leaves_it() {
+    let explanation = explained(&sidecar(SHOP), &get("http://orders/x"));
+    assert_eq!(explanation.listener, "mesh");
+    assert_eq!(explanation.route.as_deref(), Some("mesh/orders"));
+    assert!(explanation.is_allowed());
+    let inbound = ExplainRequest {
+        listener: Some("inbound".into()),
+        ..get("/x")
+    };
+    assert!(!explained(&sidecar(SHOP), &inbound).is_allowed());
+}
+
+#[test]
+fn an_explanation_agrees_with_the_proxy() {
+    let snapshot = gateway(SHOP);
+    for line in [
+        "GET /user/1",
+        "GET /order/1",
+        "PUT /order/1",
+        "GET /other",
+        "GET /..",
+        "GET /",
+    ] {
+        let (method, url) = line.split_once(' ').unwrap();
+        let request = ExplainRequest {
+            method: method.into(),
+            ..get(url)
+        };
+        let explanation = explained(&snapshot, &request);
+        let told = match (&explanation.answer, &explanation.route) {
+            (Answer::Refused { code, .. }, _) => code.clone(),
+            (_, route) => route.clone().unwrap(),
+        };
+        assert_eq!(told, ask(line).outcome(&snapshot), "{line}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Table tests: a document, a request, what must come of it. No sockets, no clock, no chance.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod admission;
+mod bench;
+mod broken;
+mod documents;
+mod explaining;
+mod properties;
+mod rewriting;
+mod routing;
