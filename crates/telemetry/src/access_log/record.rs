@@ -1,0 +1,120 @@
+//! What is known about a finished request, and the line it becomes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::json::JsonLine;
+use crate::termination::Termination;
+use crate::trace_context::TraceId;
+
+/// A finished request, borrowed from wherever its parts live. Bytes that came from a client or an
+/// upstream may be anything; the line is valid JSON all the same.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRecord<'a> {
+    /// When the head of the request was complete, in milliseconds since the Unix epoch.
+    pub time_unix_ms: u64,
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// Address of the client, after trusted forwarding headers were applied.
+    pub client: IpAddr,
+    /// Port of the client; 0 leaves it out (it is unknown behind another proxy).
+    pub client_port: u16,
+    /// Method.
+    pub method: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host that was asked for.
+    pub host: &'a [u8],
+    /// Path as it was received. A query is cut off: it may carry secrets.
+    pub path: &'a [u8],
+    /// Version of HTTP between the client and Weir.
+    pub protocol: http::Version,
+    /// Status sent to the client; 0 when none was.
+    pub status: u16,
+    /// How the request ended.
+    pub termination: Termination,
+    /// Reason code of a refusal.
+    pub reason: Option<&'a str>,
+    /// Decision id of a refusal.
+    pub decision_id: Option<&'a str>,
+    /// Name of the route.
+    pub route: Option<&'a str>,
+    /// Name of the service.
+    pub service: Option<&'a str>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Body bytes received from the client.
+    pub request_bytes: u64,
+    /// Body bytes sent to the client.
+    pub response_bytes: u64,
+    /// From the head of the request to the end of the response, in microseconds.
+    pub duration_us: u64,
+    /// From the start of the last attempt to the head of its response, in microseconds.
+    pub upstream_us: Option<u64>,
+    /// The trace that the request belongs to.
+    pub trace_id: Option<TraceId>,
+    /// `user-agent` header.
+    pub user_agent: Option<&'a [u8]>,
+    /// Identity of the mTLS peer.
+    pub peer: Option<&'a str>,
+    /// Revision of the configuration that decided.
+    pub revision: u64,
+}
+
+impl AccessRecord<'_> {
+    /// Appends the line, with its end.
+    pub(super) fn write(&self, time: &[u8; super::buffer::TIME_BYTES], out: &mut Vec<u8>) {
+        let mut line = JsonLine::begin(out);
+        line.raw_text("time", time);
+        line.text("listener", self.listener.as_bytes());
+        line.display("client", self.client);
+        if self.client_port != 0 {
+            line.number("client_port", u64::from(self.client_port));
+        }
+        line.text("method", self.method.as_bytes());
+        line.text("scheme", self.scheme.as_bytes());
+        line.text("host", self.host);
+        line.text("path", without_query(self.path));
+        line.raw_text("protocol", protocol_name(self.protocol));
+        line.number("status", u64::from(self.status));
+        line.raw_text("termination", self.termination.code().as_bytes());
+        line.optional_text("reason", self.reason.map(str::as_bytes));
+        line.optional_text("decision_id", self.decision_id.map(str::as_bytes));
+        line.optional_text("route", self.route.map(str::as_bytes));
+        line.optional_text("service", self.service.map(str::as_bytes));
+        if let Some(endpoint) = self.endpoint {
+            line.display("endpoint", endpoint);
+        }
+        line.number("attempts", u64::from(self.attempts));
+        line.number("request_bytes", self.request_bytes);
+        line.number("response_bytes", self.response_bytes);
+        line.number("duration_us", self.duration_us);
+        if let Some(upstream_us) = self.upstream_us {
+            line.number("upstream_us", upstream_us);
+        }
+        if let Some(trace_id) = self.trace_id {
+            line.raw_text("trace_id", &trace_id.hex());
+        }
+        line.optional_text("user_agent", self.user_agent);
+        line.optional_text("peer", self.peer.map(str::as_bytes));
+        line.number("revision", self.revision);
+        line.end();
+    }
+}
+
+fn without_query(path: &[u8]) -> &[u8] {
+    path.split(|byte| matches!(byte, b'?' | b'#'))
+        .next()
+        .unwrap_or_default()
+}
+
+fn protocol_name(version: http::Version) -> &'static [u8] {
+    match version {
+        http::Version::HTTP_09 => b"HTTP/0.9",
+        http::Version::HTTP_10 => b"HTTP/1.0",
+        http::Version::HTTP_2 => b"HTTP/2",
+        http::Version::HTTP_3 => b"HTTP/3",
+        _ => b"HTTP/1.1",
+    }
+}

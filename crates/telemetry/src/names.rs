@@ -1,0 +1,243 @@
+//! Every metric name, its help text and its labels.
+//!
+//! A name is `weir_<area>_<what>_<unit>[_total]`; `process_*` are the names that every Prometheus
+//! dashboard already knows. Label values come from the configuration or from closed lists.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::sharded::{Counter, Gauge, Histogram};
+
+/// Name, help text and label names of a metric, with its kind in the type.
+pub struct Named<T> {
+    /// The name in the exposition.
+    pub name: &'static str,
+    /// What it says, for the exposition and the reference page.
+    pub help: &'static str,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Named<T> {
+    const fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            help,
+            labels,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<T> Clone for Named<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Named<T> {}
+
+impl<T> fmt::Debug for Named<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A metric as the reference page lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// The name in the exposition.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Label names.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident = $name:literal [$($label:expr),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Named<$kind> = Named::new($name, $help, &[$($label),*]);
+        )*
+
+        /// All metrics in the order of this file.
+        pub const ALL: &[Description] = &[
+            $(Description {
+                name: $constant.name,
+                kind: kind_name(stringify!($kind)),
+                help: $constant.help,
+                labels: $constant.labels,
+            }),*
+        ];
+    };
+}
+
+/// Label: listener name.
+pub const LISTENER: &str = "listener";
+/// Label: route name.
+pub const ROUTE: &str = "route";
+/// Label: service name.
+pub const SERVICE: &str = "service";
+/// Label: status class (`1xx` … `5xx`, `none` when no status was sent).
+pub const STATUS: &str = "status";
+/// Label: why, from a closed list.
+pub const REASON: &str = "reason";
+/// Label: reason code of a refusal.
+pub const CODE: &str = "code";
+/// Label: state, from a closed list.
+pub const STATE: &str = "state";
+/// Label: which certificate, by the name that the configuration gives it.
+pub const CERTIFICATE: &str = "certificate";
+/// Label: gateway, sidecar or control-plane.
+pub const ROLE: &str = "role";
+/// Label: version of the binary.
+pub const VERSION: &str = "version";
+/// Label: source revision that the binary was built from.
+pub const SOURCE_REVISION: &str = "source_revision";
+
+metrics! {
+    // Requests.
+    REQUESTS: Counter = "weir_http_requests_total" [LISTENER, ROUTE, SERVICE, STATUS],
+        "Requests finished, by the class of the status that the client was sent.";
+    REQUEST_DURATION: Histogram = "weir_http_request_duration_seconds" [ROUTE, SERVICE],
+        "Time from the head of the request to the end of the response.";
+    REQUEST_BYTES: Counter = "weir_http_request_body_bytes_total" [ROUTE, SERVICE],
+        "Body bytes received from clients.";
+    RESPONSE_BYTES: Counter = "weir_http_response_body_bytes_total" [ROUTE, SERVICE],
+        "Body bytes sent to clients.";
+    REQUESTS_ACTIVE: Gauge = "weir_http_requests_active" [LISTENER],
+        "Requests being served now.";
+    REFUSALS: Counter = "weir_http_refusals_total" [CODE],
+        "Answers that Weir gave by itself, by reason code.";
+    REQUEST_ENDS: Counter = "weir_http_request_ends_total" [REASON],
+        "Requests finished, by termination code.";
+
+    // Connections from clients.
+    CONNECTIONS_ACTIVE: Gauge = "weir_listener_connections_active" [LISTENER],
+        "Client connections open now.";
+    CONNECTIONS_ACCEPTED: Counter = "weir_listener_connections_accepted_total" [LISTENER],
+        "Client connections accepted.";
+    CONNECTIONS_CLOSED: Counter = "weir_listener_connections_closed_total" [LISTENER, REASON],
+        "Client connections closed, by reason.";
+    CONNECTIONS_CLOSED_BY_CONFIG: Counter = "weir_connections_closed_by_config_total" [],
+        "Connections closed because a configuration changed; unrelated changes keep it at 0.";
+    TLS_HANDSHAKES_FAILED: Counter = "weir_listener_tls_handshakes_failed_total" [LISTENER, REASON],
+        "TLS handshakes with clients that failed, by reason.";
+
+    // Towards services.
+    UPSTREAM_ATTEMPTS: Counter = "weir_upstream_attempts_total" [SERVICE],
+        "Requests sent to an endpoint, first tries and retries.";
+    UPSTREAM_RETRIES: Counter = "weir_upstream_retries_total" [SERVICE, REASON],
+        "Attempts after the first, by why the one before failed.";
+    UPSTREAM_RETRIES_DENIED: Counter = "weir_upstream_retries_denied_total" [SERVICE, REASON],
+        "Retries that would have been useful and were not made, by why not (such as the budget).";
+    UPSTREAM_FAILURES: Counter = "weir_upstream_failures_total" [SERVICE, REASON],
+        "Attempts that failed, by reason.";
+    UPSTREAM_RESPONSE_START: Histogram = "weir_upstream_response_start_seconds" [SERVICE],
+        "Time from the start of an attempt to the head of its response.";
+    UPSTREAM_CONNECTIONS_OPEN: Gauge = "weir_upstream_connections_open" [SERVICE],
+        "Connections to endpoints open now, idle ones included.";
+    UPSTREAM_CONNECTIONS_CREATED: Counter = "weir_upstream_connections_created_total" [SERVICE],
+        "Connections made to endpoints.";
+    BREAKER_STATE: Gauge = "weir_upstream_breaker_state" [SERVICE],
+        "Circuit breaker of a service: 0 closed, 1 half open, 2 open.";
+    ENDPOINTS: Gauge = "weir_upstream_endpoints" [SERVICE, STATE],
+        "Endpoints of a service by state: fit, or ejected for failures.";
+
+    // Configuration in this process.
+    CONFIG_REVISION: Gauge = "weir_config_revision_number" [],
+        "Revision of the configuration in force; 0 when it came from a file or there is none.";
+    CONFIG_APPLIED: Counter = "weir_config_applied_total" [],
+        "Configurations put in force.";
+    CONFIG_REFUSED: Counter = "weir_config_refused_total" [],
+        "Configurations refused; the one before stayed in force.";
+    CONFIG_LAST_SUCCESS: Gauge = "weir_config_last_success_timestamp_seconds" [],
+        "When a configuration was put in force the last time, in Unix time.";
+    CERTIFICATE_NOT_AFTER: Gauge = "weir_certificate_not_after_timestamp_seconds" [CERTIFICATE],
+        "When a certificate in use expires, in Unix time.";
+
+    // The process.
+    ACCESS_LOG_DROPPED: Counter = "weir_access_log_lines_dropped_total" [REASON],
+        "Access-log lines lost: queue_full when the target is too slow, write_failed on errors.";
+    BUILD_INFO: Gauge = "weir_build_info" [ROLE, VERSION, SOURCE_REVISION],
+        "Always 1; the labels say what runs.";
+
+    // The control plane.
+    NODES_CONNECTED: Gauge = "weir_control_plane_nodes_connected" [ROLE],
+        "Proxies with an open stream now.";
+    PUSHES: Counter = "weir_control_plane_pushes_total" [],
+        "Revisions sent to proxies, one per proxy and revision.";
+    ACKS: Counter = "weir_control_plane_acks_total" [],
+        "Revisions that a proxy put in force.";
+    PUSH_REFUSALS: Counter = "weir_control_plane_push_refusals_total" [],
+        "Revisions that a proxy refused.";
+    PUSH_CONVERGENCE: Histogram = "weir_control_plane_push_convergence_seconds" [],
+        "Time from accepting a revision to the acknowledgement of the last connected proxy.";
+    REVISION_LATEST: Gauge = "weir_control_plane_revision_number" [],
+        "The newest accepted revision.";
+    REVISIONS_ACCEPTED: Counter = "weir_control_plane_revisions_accepted_total" [],
+        "Documents accepted as a new revision.";
+    REVISIONS_REFUSED: Counter = "weir_control_plane_revisions_refused_total" [],
+        "Documents refused, with nothing changed.";
+    CERTIFICATES_ISSUED: Counter = "weir_control_plane_certificates_issued_total" [ROLE],
+        "Certificates issued or renewed for proxies.";
+
+    // What every Prometheus dashboard knows, read from /proc.
+    PROCESS_CPU_SECONDS: Counter = "process_cpu_seconds_total" [],
+        "Total user and system CPU time spent in seconds.";
+    PROCESS_OPEN_FDS: Gauge = "process_open_fds" [],
+        "Number of open file descriptors.";
+    PROCESS_MAX_FDS: Gauge = "process_max_fds" [],
+        "Maximum number of open file descriptors.";
+    PROCESS_RESIDENT_MEMORY: Gauge = "process_resident_memory_bytes" [],
+        "Resident memory size in bytes.";
+    PROCESS_START_TIME: Gauge = "process_start_time_seconds" [],
+        "Start time of the process since the Unix epoch in seconds.";
+    PROCESS_THREADS: Gauge = "process_threads" [],
+        "Number of operating-system threads in the process.";
+}
+
+/// The word for a kind in the exposition; the macro hands over the name of the Rust type.
+const fn kind_name(rust_type: &'static str) -> &'static str {
+    match rust_type.as_bytes() {
+        b"Counter" => "counter",
+        b"Gauge" => "gauge",
+        _ => "histogram",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut seen = BTreeSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+            assert!(metric.name.starts_with("weir_") || metric.name.starts_with("process_"));
+            assert!(
+                metric
+                    .name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
+            assert_eq!(
+                metric.kind == "counter",
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
+            if metric.kind == "histogram" {
+                assert!(metric.name.ends_with("_seconds"), "{}", metric.name);
+            }
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+}
