@@ -1,0 +1,243 @@
+//! One attempt: a connection, the request, and the wait for the head of the response under every
+//! deadline in force.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::Either;
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version, request};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use weir_policy::pipeline::{FailureKind, Outcome};
+use weir_policy::resilience::TimeoutPlan;
+
+use crate::body::{Intake, IntakeEnd, Upload};
+use crate::clock;
+use crate::connect::{self, Plan};
+use crate::outcome;
+use crate::pool::{Lane, Line};
+use crate::worker::Worker;
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// The client did: its body broke off, is too large, or did not come.
+    Client(ClientFault),
+    /// No response head.
+    Failed(Outcome),
+    /// A response head.
+    Response(Response<Incoming>, Line),
+    /// The total deadline of the exchange passed.
+    Total,
+}
+
+/// What the client did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientFault {
+    /// Its body broke off.
+    Broken,
+    /// Its body did not come in time.
+    Silent,
+    /// Its body is larger than the route takes.
+    TooLarge,
+}
+
+/// Deadlines of an exchange, as moments in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// From the start of the first attempt.
+    pub(crate) began: u64,
+    pub(crate) plan: TimeoutPlan,
+    pub(crate) total_until: Option<u64>,
+    /// Upgrades may take as long as they like to be answered.
+    pub(crate) upgrade: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expiry {
+    /// The client's body does not come, or the endpoint does not take it.
+    Body,
+    /// This attempt's, or the response's.
+    Head,
+    Total,
+}
+
+impl Deadlines {
+    /// The next deadline of an attempt that began at `attempt`.
+    fn next(&self, attempt: u64, intake: Option<&Intake>) -> Option<(u64, Expiry)> {
+        let after = |from: u64, wait: Duration| from.saturating_add(clock::nanos(wait));
+        let (sent, body) = match intake.map(|intake| (intake, intake.end())) {
+            None => (Some(self.began), None),
+            Some((_, IntakeEnd::Complete(at))) => (Some(at.max(self.began)), None),
+            Some((intake, _)) => (None, Some(after(intake.moved(), self.plan.idle))),
+        };
+        let response = sent
+            .filter(|_| !self.upgrade)
+            .map(|sent| after(sent, self.plan.response));
+        let per_try = self.plan.per_try.map(|wait| after(attempt, wait));
+        let candidates = [
+            (self.total_until, Expiry::Total),
+            (per_try, Expiry::Head),
+            (response, Expiry::Head),
+            (body, Expiry::Body),
+        ];
+        let known = candidates
+            .into_iter()
+            .filter_map(|(until, what)| Some((until?, what)));
+        known.min_by_key(|(until, _)| *until)
+    }
+
+    /// How long making a connection may take.
+    fn connect(&self, now: u64) -> Duration {
+        let per_try = self.plan.per_try.unwrap_or(Duration::MAX);
+        let left = self.total_until.map_or(Duration::MAX, |total| {
+            Duration::from_nanos(total.saturating_sub(now))
+        });
+        self.plan.connect.min(per_try).min(left)
+    }
+}
+
+/// What an attempt works with.
+#[derive(Debug)]
+pub(crate) struct Try<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) lane: &'a Rc<Lane>,
+    pub(crate) plan: Plan<'a>,
+    pub(crate) intake: Option<&'a Rc<Intake>>,
+    pub(crate) deadlines: &'a Deadlines,
+    /// When this attempt began.
+    pub(crate) began: u64,
+    /// Whether `head` is wanted again after a failure that may have reached the endpoint.
+    pub(crate) keep_head: bool,
+}
+
+/// Makes one attempt. `head` is `Some` before, and after whenever another attempt could use it.
+pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -> Attempted {
+    // Connect: nothing is sent yet, every failure may be tried again.
+    let timeout = this.deadlines.connect(this.began);
+    let mut line = match connect::line(this.lane, &this.plan, timeout).await {
+        Ok(line) => line,
+        Err(error) => {
+            tracing::debug!(%error, endpoint = %this.lane.address, "no connection");
+            return failed(error.kind(), false);
+        }
+    };
+    // Send and wait for the head.
+    let end = {
+        let Some(request) = this.request(head) else {
+            // The caller asked for an attempt it kept no head for.
+            return failed(FailureKind::Reset, true);
+        };
+        let answer = pin!(match &mut line {
+            Line::H1(line) => Either::Left(line.send(request)),
+            Line::H2(line) => Either::Right(line.send(with_authority(request))),
+        });
+        this.answered(answer).await
+    };
+    match end {
+        Ok(Ok(response)) => Attempted::Response(response, line),
+        Ok(Err(error)) => this.unanswered(error, head),
+        Err(Expiry::Total) => Attempted::Total,
+        Err(Expiry::Body) if this.intake.is_some_and(|intake| intake.waits_for_client()) => {
+            Attempted::Client(ClientFault::Silent)
+        }
+        Err(Expiry::Body | Expiry::Head) => failed(FailureKind::Timeout, true),
+    }
+}
+
+fn failed(kind: FailureKind, sent: bool) -> Attempted {
+    Attempted::Failed(Outcome::Failure { kind, sent })
+}
+
+type Answer = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+
+impl Try<'_> {
+    fn request(&self, head: &mut Option<request::Parts>) -> Option<Request<Upload>> {
+        let kept = if self.keep_head { head.clone() } else { None };
+        let parts = std::mem::replace(head, kept)?;
+        let upload = self.intake.map_or_else(Upload::none, Intake::upload);
+        Some(Request::from_parts(parts, upload))
+    }
+
+    /// Waits for the answer until the first deadline.
+    async fn answered(
+        &self,
+        mut answer: Pin<&mut impl Future<Output = Answer>>,
+    ) -> Result<Answer, Expiry> {
+        let mut alarm = None;
+        let intake = self.intake.map(|intake| &**intake);
+        let end = poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            loop {
+                let Some((until, what)) = self.deadlines.next(self.began, intake) else {
+                    return Poll::Pending;
+                };
+                let when = clock::instant(until);
+                let alarm = alarm.get_or_insert_with(|| self.worker.alarms.take(when));
+                std::task::ready!(alarm.poll(when, cx));
+                // A body that moved meanwhile has moved its deadline.
+                if self.deadlines.next(self.began, intake) == Some((until, what)) {
+                    return Poll::Ready(Err(what));
+                }
+            }
+        });
+        let end = end.await;
+        if let Some(alarm) = alarm.take() {
+            self.worker.alarms.give(alarm);
+        }
+        end
+    }
+
+    /// What it means that no head came.
+    fn unanswered(
+        &self,
+        mut error: TrySendError<Request<Upload>>,
+        head: &mut Option<request::Parts>,
+    ) -> Attempted {
+        if let Some(fault) = self.client_fault() {
+            return Attempted::Client(fault);
+        }
+        if let Some(unsent) = error.take_message() {
+            // hyper hands the request back: nothing of it was written.
+            head.get_or_insert_with(|| unsent.into_parts().0);
+            return failed(FailureKind::Reset, false);
+        }
+        let error = error.into_error();
+        tracing::debug!(%error, endpoint = %self.lane.address, "no response");
+        Attempted::Failed(outcome::of(&error))
+    }
+
+    fn client_fault(&self) -> Option<ClientFault> {
+        match self.intake?.end() {
+            IntakeEnd::Broken => Some(ClientFault::Broken),
+            IntakeEnd::TooLarge => Some(ClientFault::TooLarge),
+            IntakeEnd::Complete(_) | IntakeEnd::Open => None,
+        }
+    }
+}
+
+/// The request as HTTP/2 wants it: the host in the target.
+fn with_authority(mut request: Request<Upload>) -> Request<Upload> {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let Some(authority) = authority else {
+        return request;
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    let target = request.uri().path_and_query().cloned();
+    parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}

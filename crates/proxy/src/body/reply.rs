@@ -1,0 +1,291 @@
+//! The body of a response on its way to the client, and everything that has to outlive its last
+//! byte: the endpoint's connection goes back to the pool, the exchange is recorded.
+//!
+//! Both happen on drop at the latest, so that a client which goes away is recorded too.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use weir_telemetry::termination::Termination;
+
+use super::Intake;
+use crate::alarm::Alarm;
+use crate::clock;
+use crate::pool::Line;
+use crate::record::Ledger;
+
+/// The body of a response.
+#[derive(Debug)]
+pub struct Reply(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Full {
+        data: Option<Bytes>,
+        ledger: Option<Box<Ledger>>,
+    },
+    Stream(Box<Download>),
+}
+
+/// Why a response body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// The endpoint, or the client in a two-way stream, said nothing for too long.
+    #[error("the response made no progress in time")]
+    Stalled,
+    /// The whole exchange took too long.
+    #[error("the exchange took longer than its total timeout")]
+    Total,
+    /// The endpoint's side broke.
+    #[error("the endpoint's response broke off: {0}")]
+    Upstream(#[source] hyper::Error),
+}
+
+impl Reply {
+    /// A body given whole; `ledger` is settled when hyper has taken it.
+    pub(crate) fn full(data: Bytes, ledger: Option<Box<Ledger>>) -> Self {
+        Reply(Kind::Full {
+            data: Some(data).filter(|data| !data.is_empty()),
+            ledger,
+        })
+    }
+
+    /// A body that streams from an endpoint.
+    pub(crate) fn stream(download: Box<Download>) -> Self {
+        Reply(Kind::Stream(download))
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match &mut self.get_mut().0 {
+            Kind::Full { data, ledger } => {
+                if let Some(ledger) = ledger.take() {
+                    ledger.end(
+                        Termination::Ok,
+                        data.as_ref().map_or(0, |data| data.len() as u64),
+                    );
+                }
+                Poll::Ready(data.take().map(|data| Ok(Frame::data(data))))
+            }
+            Kind::Stream(download) => download.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full { data, .. } => data.is_none(),
+            Kind::Stream(download) => download.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full { data, .. } => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
+            Kind::Stream(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // A body without bytes is never polled: its exchange ends here, in order. One with bytes
+        // that was never taken means that the client is gone.
+        if let Kind::Full { data: None, ledger } = &mut self.0
+            && let Some(ledger) = ledger.take()
+        {
+            ledger.end(Termination::Ok, 0);
+        }
+    }
+}
+
+/// A response body from an endpoint.
+#[derive(Debug)]
+pub(crate) struct Download {
+    incoming: Incoming,
+    /// `None` once the exchange has ended.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    line: Line,
+    intake: Option<Rc<Intake>>,
+    ledger: Box<Ledger>,
+    idle: Duration,
+    total_until: Option<u64>,
+    bytes: u64,
+    silent_since: Option<u64>,
+    alarm: Option<Alarm>,
+}
+
+/// The deadlines of a body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Longest silence.
+    pub(crate) idle: Duration,
+    /// When the whole exchange must be over, nanoseconds.
+    pub(crate) total_until: Option<u64>,
+}
+
+impl Download {
+    /// Streams `incoming`; an empty one ends the exchange at once.
+    pub(crate) fn new(
+        incoming: Incoming,
+        line: Line,
+        intake: Option<Rc<Intake>>,
+        ledger: Box<Ledger>,
+        patience: Patience,
+    ) -> Box<Self> {
+        let open = Open {
+            line,
+            intake,
+            ledger,
+            idle: patience.idle,
+            total_until: patience.total_until,
+            bytes: 0,
+            silent_since: None,
+            alarm: None,
+        };
+        let mut download = Box::new(Self {
+            incoming,
+            open: Some(open),
+        });
+        if download.incoming.is_end_stream() {
+            download.finish();
+        }
+        download
+    }
+
+    fn is_end(&self) -> bool {
+        self.open.is_none() || self.incoming.is_end_stream()
+    }
+
+    fn finish(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.finish();
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let Some(open) = &mut self.open else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                let error = ready!(open.poll_patience(cx));
+                open.ledger.ended(match error {
+                    ReplyError::Total => Termination::TotalTimeout,
+                    _ => Termination::UpstreamStalled,
+                });
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                open.silent_since = None;
+                open.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                open.ledger.broke(&error);
+                Poll::Ready(Some(Err(ReplyError::Upstream(error))))
+            }
+        }
+    }
+}
+
+impl Open {
+    /// Ready with an error once the silence, or the whole, has lasted too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<ReplyError> {
+        let worker = self.ledger.worker();
+        let since = *self
+            .silent_since
+            .get_or_insert_with(|| worker.clock.now().nanos);
+        let idle = clock::nanos(self.idle);
+        loop {
+            // In a two-way stream the client may be the one who speaks.
+            let moved = match &self.intake {
+                Some(intake) if !intake.is_complete() => since.max(intake.moved()),
+                _ => since,
+            };
+            let idle_until = moved.saturating_add(idle);
+            let until = self
+                .total_until
+                .map_or(idle_until, |total| total.min(idle_until));
+            let when = clock::instant(until);
+            let alarm = self.alarm.get_or_insert_with(|| worker.alarms.take(when));
+            ready!(alarm.poll(when, cx));
+            if self.total_until == Some(until) {
+                return Poll::Ready(ReplyError::Total);
+            }
+            let moved_again = self
+                .intake
+                .as_ref()
+                .is_some_and(|intake| intake.moved() > moved);
+            if !moved_again {
+                return Poll::Ready(ReplyError::Stalled);
+            }
+        }
+    }
+
+    /// The last byte was read: the connection may serve others.
+    fn finish(mut self) {
+        let sent = match &self.intake {
+            Some(intake) if !intake.is_complete() => {
+                intake.abandon();
+                false
+            }
+            _ => true,
+        };
+        self.give_alarm();
+        if sent {
+            let worker = self.ledger.worker();
+            self.line.finish(worker.clock.recent());
+            worker.sweep_later();
+        }
+        self.ledger.end(Termination::Ok, self.bytes);
+    }
+
+    fn give_alarm(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.ledger.worker().alarms.give(alarm);
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if self.open.is_some() && self.incoming.is_end_stream() {
+            self.finish();
+        }
+        if let Some(mut open) = self.open.take() {
+            open.give_alarm();
+            if let Some(intake) = &open.intake {
+                intake.abandon();
+            }
+            open.ledger.sent(open.bytes);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The body of a request on its way to an endpoint: counted, capped, and kept for another attempt
+//! as long as it fits the bound.
+//!
+//! One [`Intake`] per request owns the client's body; each attempt sends an [`Upload`], a view of
+//! it that first repeats what was kept and then goes on reading. Only the newest view may read:
+//! starting another attempt (or giving the exchange up) ends the older ones with an error, which
+//! makes hyper close what they were sent on.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Inbound;
+use crate::clock::Clock;
+
+/// Why a body could not be sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The exchange goes on without it.
+    #[error("the exchange no longer wants this body")]
+    Abandoned,
+    /// The client's side broke.
+    #[error("the client's body broke off: {0}")]
+    Client(#[source] hyper::Error),
+    /// It is larger than the route takes.
+    #[error("the body is larger than the route takes")]
+    TooLarge,
+}
+
+/// How far the client's body has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IntakeEnd {
+    /// It broke off.
+    Broken,
+    /// Its last byte was read at this time.
+    Complete(u64),
+    /// There is more to come.
+    Open,
+    /// It went over its bound.
+    TooLarge,
+}
+
+/// The client's body and what was kept of it.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    inner: RefCell<Inner>,
+    clock: Rc<Clock>,
+    /// The attempt that may read.
+    turn: Cell<u32>,
+    end: Cell<IntakeEnd>,
+    received: Cell<u64>,
+    bytes_max: u64,
+    declared: Option<u64>,
+    /// When it last moved, nanoseconds.
+    moved: Cell<u64>,
+    /// Whether the endpoint is ready for more and the client has not sent it.
+    waiting: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    source: Inbound,
+    kept: Vec<Bytes>,
+    kept_bytes: u64,
+    kept_bytes_max: u64,
+    whole: bool,
+    trailers: Option<HeaderMap>,
+    reader: Option<Waker>,
+}
+
+impl Intake {
+    /// Takes a body in; up to `kept_bytes_max` of it are kept for another attempt.
+    pub(crate) fn new(
+        source: Inbound,
+        clock: Rc<Clock>,
+        bytes_max: u64,
+        kept_bytes_max: u64,
+    ) -> Rc<Self> {
+        let declared = source.size_hint().exact();
+        let fits = declared.is_none_or(|bytes| bytes <= kept_bytes_max);
+        let moved = clock.now().nanos;
+        Rc::new(Self {
+            inner: RefCell::new(Inner {
+                source,
+                kept: Vec::new(),
+                kept_bytes: 0,
+                kept_bytes_max,
+                whole: fits && kept_bytes_max > 0,
+                trailers: None,
+                reader: None,
+            }),
+            clock,
+            turn: Cell::new(0),
+            end: Cell::new(IntakeEnd::Open),
+            received: Cell::new(0),
+            bytes_max,
+            declared,
+            moved: Cell::new(moved),
+            waiting: Cell::new(false),
+        })
+    }
+
+    /// A view for the next attempt; ends those before.
+    pub(crate) fn upload(self: &Rc<Self>) -> Upload {
+        self.turn.set(self.turn.get() + 1);
+        Upload(Some(Leg {
+            intake: Rc::clone(self),
+            turn: self.turn.get(),
+            next: 0,
+            trailers_sent: false,
+        }))
+    }
+
+    /// Ends every view: the exchange is over for the endpoint.
+    pub(crate) fn abandon(&self) {
+        self.turn.set(self.turn.get() + 1);
+        if let Some(reader) = self.inner.borrow_mut().reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Keeps nothing more: there will be no other attempt.
+    pub(crate) fn settle(&self) {
+        self.inner.borrow_mut().whole = false;
+    }
+
+    /// Whether everything read so far was kept.
+    pub(crate) fn replayable(&self) -> bool {
+        self.inner.borrow().whole
+    }
+
+    pub(crate) fn end(&self) -> IntakeEnd {
+        self.end.get()
+    }
+
+    /// Whether its last byte was read.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.end.get(), IntakeEnd::Complete(_))
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved.get()
+    }
+
+    /// Whether the endpoint waits for the client.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.waiting.get()
+    }
+
+    fn poll_source(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let mut inner = self.inner.borrow_mut();
+        let polled = Pin::new(&mut inner.source).poll_frame(cx);
+        if polled.is_pending() {
+            self.waiting.set(true);
+            if inner
+                .reader
+                .as_ref()
+                .is_none_or(|reader| !reader.will_wake(cx.waker()))
+            {
+                inner.reader = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        self.waiting.set(false);
+        self.moved.set(self.clock.now().nanos);
+        let frame = match ready!(polled) {
+            None => {
+                self.end.set(IntakeEnd::Complete(self.moved.get()));
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                self.end.set(IntakeEnd::Broken);
+                return Poll::Ready(Some(Err(UploadError::Client(error))));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            let received = self.received.get() + data.len() as u64;
+            self.received.set(received);
+            if received > self.bytes_max {
+                self.end.set(IntakeEnd::TooLarge);
+                return Poll::Ready(Some(Err(UploadError::TooLarge)));
+            }
+            inner.keep(data);
+        } else if let Some(trailers) = frame.trailers_ref()
+            && inner.whole
+        {
+            inner.trailers = Some(trailers.clone());
+        }
+        if inner.source.is_end_stream() {
+            self.end.set(IntakeEnd::Complete(self.moved.get()));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, data: &Bytes) {
+        if !self.whole {
+            return;
+        }
+        self.kept_bytes += data.len() as u64;
+        if self.kept_bytes > self.kept_bytes_max {
+            self.whole = false;
+            self.kept = Vec::new();
+        } else {
+            self.kept.push(data.clone());
+        }
+    }
+}
+
+/// The body of one attempt; without a leg, no body.
+#[derive(Debug, Default)]
+pub(crate) struct Upload(Option<Leg>);
+
+#[derive(Debug)]
+struct Leg {
+    intake: Rc<Intake>,
+    turn: u32,
+    next: usize,
+    trailers_sent: bool,
+}
+
+impl Upload {
+    /// No body.
+    pub(crate) fn none() -> Self {
+        Upload(None)
+    }
+}
+
+impl Leg {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if self.turn != self.intake.turn.get() {
+            return Poll::Ready(Some(Err(UploadError::Abandoned)));
+        }
+        if let Some(data) = self.intake.inner.borrow().kept.get(self.next).cloned() {
+            self.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match self.intake.end.get() {
+            IntakeEnd::Open => {}
+            IntakeEnd::Broken | IntakeEnd::TooLarge => {
+                return Poll::Ready(Some(Err(UploadError::Abandoned)));
+            }
+            IntakeEnd::Complete(_) => {
+                let trailers = self.intake.inner.borrow().trailers.clone();
+                let sent = std::mem::replace(&mut self.trailers_sent, true);
+                return Poll::Ready(
+                    trailers
+                        .filter(|_| !sent)
+                        .map(|trailers| Ok(Frame::trailers(trailers))),
+                );
+            }
+        }
+        let frame = ready!(self.intake.poll_source(cx));
+        match &frame {
+            Some(Ok(frame)) if frame.is_data() => self.next = self.intake.kept_count(),
+            Some(Ok(_)) => self.trailers_sent = true,
+            _ => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end(&self) -> bool {
+        let inner = self.intake.inner.borrow();
+        self.intake.is_complete()
+            && self.next >= inner.kept.len()
+            && (self.trailers_sent || inner.trailers.is_none())
+    }
+}
+
+impl Intake {
+    fn kept_count(&self) -> usize {
+        self.inner.borrow().kept.len()
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match &mut self.get_mut().0 {
+            Some(leg) => leg.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Leg::is_end)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some(leg) => leg
+                .intake
+                .declared
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Making connections to endpoints: name, TCP, TLS, HTTP handshake, all under one deadline.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+use weir_identity::{Expect, Identity, SpiffeId};
+use weir_policy::pipeline::FailureKind;
+
+use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn};
+use crate::record::ServiceMetrics;
+use crate::serve::LocalExec;
+use crate::wire::{Socket, Wire};
+
+/// What a connection to an endpoint needs beside its lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    /// TLS of the service, for endpoints without a mesh identity.
+    pub(crate) tls: Option<&'a Arc<ClientConfig>>,
+    /// Name to verify instead of the endpoint's host.
+    pub(crate) server_name: Option<&'a str>,
+    /// Who we are in the mesh.
+    pub(crate) identity: Option<&'a Arc<Identity>>,
+    /// Most connections per endpoint and worker.
+    pub(crate) connections_max: u32,
+    /// Where connections are counted.
+    pub(crate) metrics: &'a Rc<ServiceMetrics>,
+}
+
+/// Why there is no connection. Nothing of a request was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The endpoint does not speak HTTP/2 although the service says so.
+    #[error("the endpoint did not agree on HTTP/2")]
+    Alpn,
+    /// The HTTP handshake failed.
+    #[error("the HTTP handshake failed: {0}")]
+    Handshake(#[from] hyper::Error),
+    /// The endpoint wants a mesh identity that cannot be checked: this process has none, or the
+    /// id is malformed.
+    #[error("the endpoint's identity {id:?} cannot be verified here")]
+    Identity {
+        /// The id that should answer.
+        id: Box<str>,
+    },
+    /// The host name has no address.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// The name.
+        host: Box<str>,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// TCP failed.
+    #[error("cannot connect: {0}")]
+    Tcp(#[source] io::Error),
+    /// The deadline passed.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// TLS failed.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
+    /// The host is no name that TLS can verify.
+    #[error("{host:?} is not a name that can be verified")]
+    ServerName {
+        /// The host.
+        host: Box<str>,
+    },
+}
+
+impl ConnectError {
+    /// What policy is told.
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self {
+            ConnectError::Alpn | ConnectError::Handshake(_) => FailureKind::Protocol,
+            ConnectError::Identity { .. }
+            | ConnectError::ServerName { .. }
+            | ConnectError::Tls(_) => FailureKind::Tls,
+            ConnectError::Resolve { .. } | ConnectError::Tcp(_) => FailureKind::Connect,
+            ConnectError::Timeout(_) => FailureKind::ConnectTimeout,
+        }
+    }
+}
+
+/// A line to the endpoint: an idle or shared connection where there is one, else a new one within
+/// `timeout`.
+pub(crate) async fn line(
+    lane: &Rc<Lane>,
+    plan: &Plan<'_>,
+    timeout: Duration,
+) -> Result<Line, ConnectError> {
+    match lane.turn(plan.connections_max) {
+        Turn::Go(line) => Ok(line),
+        // Boxed: connections are made rarely, and every exchange would carry the size.
+        first => Box::pin(slow_line(lane, plan, timeout, first)).await,
+    }
+}
+
+async fn slow_line(
+    lane: &Rc<Lane>,
+    plan: &Plan<'_>,
+    timeout: Duration,
+    mut turn: Turn,
+) -> Result<Line, ConnectError> {
+    let made = async {
+        loop {
+            match turn {
+                Turn::Go(line) => return Ok(line),
+                Turn::Open(opening) => return open(opening, plan).await,
+                Turn::Wait => lane.changed().await,
+            }
+            turn = lane.turn(plan.connections_max);
+        }
+    };
+    match tokio::time::timeout(timeout, made).await {
+        Ok(result) => result,
+        Err(_) => Err(ConnectError::Timeout(timeout)),
+    }
+}
+
+async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
+    let lane = Rc::clone(opening.lane());
+    let stream = tcp(&lane).await?;
+    let socket = match tls_of(&lane, plan)? {
+        None => Socket::Plain(stream),
+        Some((config, name)) => {
+            let stream = TlsConnector::from(config)
+                .connect(name, stream)
+                .await
+                .map_err(ConnectError::Tls)?;
+            if lane.http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Err(ConnectError::Alpn);
+            }
+            Socket::Tls(Box::new(TlsStream::Client(stream)))
+        }
+    };
+    let connection = opening.done();
+    plan.metrics.opened();
+    let counted = Counted {
+        _connection: connection,
+        metrics: Rc::clone(plan.metrics),
+    };
+    if lane.http2 {
+        handshake_h2(&lane, Wire::new(socket).coalescing(), counted).await
+    } else {
+        handshake_h1(&lane, Wire::new(socket), counted).await
+    }
+}
+
+async fn handshake_h1(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(H1_BUFFER_BYTES_MAX)
+        .handshake(TokioIo::new(wire))
+        .await?;
+    let connection = connection.with_upgrades();
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection to an endpoint ended");
+        }
+    });
+    Ok(Line::H1(H1Line::fresh(sender, Rc::clone(lane))))
+}
+
+async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
+    let (sender, mut connection) = http2::Builder::new(LocalExec)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .initial_max_send_streams(H2_STREAMS_INITIAL as usize)
+        .max_header_list_size(H2_HEADER_BYTES_MAX)
+        .keep_alive_interval(H2_PING_INTERVAL)
+        .keep_alive_timeout(H2_PING_TIMEOUT)
+        .handshake(TokioIo::new(wire))
+        .await?;
+    let shared = Shared::new(sender.clone(), H2_STREAMS_INITIAL);
+    let told = Rc::downgrade(&shared);
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        let driven = std::future::poll_fn(|cx| {
+            let polled = std::pin::Pin::new(&mut connection).poll(cx);
+            if let Some(shared) = told.upgrade() {
+                shared.allow(connection.current_max_send_streams());
+            }
+            match polled {
+                Poll::Ready(result) => Poll::Ready(result),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if let Err(error) = driven.await {
+            tracing::debug!(%error, "connection to an endpoint ended");
+        }
+    });
+    Ok(Line::H2(lane.share(sender, shared)))
+}
+
+/// Held by the task of a connection.
+#[derive(Debug)]
+struct Counted {
+    _connection: OpenConnection,
+    metrics: Rc<ServiceMetrics>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.closed();
+    }
+}
+
+async fn tcp(lane: &Lane) -> Result<TcpStream, ConnectError> {
+    if let Some(address) = lane.socket {
+        return connected(address).await.map_err(ConnectError::Tcp);
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in resolve(lane).await? {
+        match connected(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Tcp(last))
+}
+
+async fn connected(address: std::net::SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn resolve(lane: &Lane) -> Result<SmallVec<[std::net::SocketAddr; 4]>, ConnectError> {
+    let known = lane.resolved.borrow().clone();
+    if let Some(known) = known
+        && known.at.elapsed() < RESOLVED_TIME_MAX
+    {
+        return Ok(known.addresses);
+    }
+    let failed = |source| ConnectError::Resolve {
+        host: lane.address.clone(),
+        source,
+    };
+    let found = tokio::net::lookup_host(&*lane.address)
+        .await
+        .map_err(failed)?;
+    let addresses: SmallVec<_> = found.take(RESOLVED_ADDRESSES_MAX).collect();
+    lane.resolved.replace(Some(crate::pool::Resolved {
+        at: Instant::now(),
+        addresses: addresses.clone(),
+    }));
+    Ok(addresses)
+}
+
+/// The TLS configuration and name for this endpoint; `None` for clear text.
+fn tls_of(
+    lane: &Lane,
+    plan: &Plan<'_>,
+) -> Result<Option<(Arc<ClientConfig>, ServerName<'static>)>, ConnectError> {
+    if let Some(id) = &lane.identity {
+        let config = mesh_tls(lane, id, plan)?;
+        return Ok(Some((config, weir_identity::mesh_server_name())));
+    }
+    let Some(config) = plan.tls else {
+        return Ok(None);
+    };
+    let host = plan.server_name.unwrap_or_else(|| host_of(&lane.address));
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| ConnectError::ServerName { host: host.into() })?;
+    Ok(Some((Arc::clone(config), name)))
+}
+
+/// Made once per lane: the configuration follows our identity through renewals by itself.
+fn mesh_tls(lane: &Lane, id: &str, plan: &Plan<'_>) -> Result<Arc<ClientConfig>, ConnectError> {
+    if let Some(config) = &*lane.mesh_tls.borrow() {
+        return Ok(Arc::clone(config));
+    }
+    let unknown = || ConnectError::Identity { id: id.into() };
+    let identity = plan.identity.ok_or_else(unknown)?;
+    let expected = SpiffeId::parse(id).map_err(|_| unknown())?;
+    let alpn: &[&[u8]] = if lane.http2 { &[b"h2"] } else { &[b"http/1.1"] };
+    let config = weir_identity::mesh_client_config(identity, Expect::Exactly(expected), alpn)
+        .map_err(|_| unknown())?;
+    lane.mesh_tls.replace(Some(Arc::clone(&config)));
+    Ok(config)
+}
+
+/// The host of `host:port`, without the brackets of IPv6.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// hyper's read and write buffers towards an endpoint may grow to this.
+const H1_BUFFER_BYTES_MAX: usize = 128 * 1024;
+const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Streams assumed to be allowed until the endpoint says.
+const H2_STREAMS_INITIAL: u32 = 100;
+const H2_HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// A connection in use that has been silent for this long is asked whether it lives.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the addresses of a host name are believed.
+const RESOLVED_TIME_MAX: Duration = Duration::from_secs(5);
+const RESOLVED_ADDRESSES_MAX: usize = 16;
+
+const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn hosts_lose_their_port_and_brackets() {
+        assert_eq!(host_of("orders.internal:5000"), "orders.internal");
+        assert_eq!(host_of("10.0.0.1:80"), "10.0.0.1");
+        assert_eq!(host_of("[::1]:80"), "::1");
+    }
+}

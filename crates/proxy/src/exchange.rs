@@ -1,0 +1,343 @@
+//! One exchange: from the head of a request to the head of its response, through the five phases of
+//! policy. The body of the response goes on in [`crate::body::Reply`].
+
+use std::future::{Future, ready};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::Either;
+use http::header::{CONNECTION, COOKIE};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{StatusCode, Version, request};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use weir_policy::balance::Chosen;
+use weir_policy::moment::Moment;
+use weir_policy::pipeline::{self, Admitted, Forward, Then};
+use weir_policy::refusal::{Code, Refusal};
+use weir_policy::request::RequestView;
+use weir_telemetry::termination::Termination;
+use weir_telemetry::trace_context::{Draw, TraceContext};
+
+use crate::attempt::Deadlines;
+use crate::body::{Download, Inbound, Intake, Never, Patience, Reply};
+use crate::pool::Line;
+use crate::record::Ledger;
+use crate::respond;
+use crate::serve::ClientConnection;
+use crate::upgrade;
+use crate::worker::{Entry, Worker};
+
+mod attempts;
+
+use attempts::{Attempts, Delivered, Refused};
+
+/// Serves one request. Everything up to the first wait happens at once, so that what is answered
+/// without an endpoint needs no state, and the future of what is not stays small: hyper keeps room
+/// for it in every connection.
+pub(crate) fn serve(
+    connection: Rc<ClientConnection>,
+    request: Request<Inbound>,
+) -> impl Future<Output = Result<Response<Reply>, Never>> + 'static {
+    match Exchange::begin(&connection, request) {
+        Ok(exchange) => Either::Right(exchange.forward()),
+        Err(response) => Either::Left(ready(Ok(last_words(&connection, response)))),
+    }
+}
+
+/// Tells the client to leave when the connection is to end.
+fn last_words(connection: &ClientConnection, mut response: Response<Reply>) -> Response<Reply> {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if connection.is_leaving() && !connection.http2 && !switched {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn admit(
+    connection: &ClientConnection,
+    entry: &Entry,
+    head: &request::Parts,
+    body: &Inbound,
+    at: Moment,
+) -> Result<Admitted, Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(Refusal::new(Code::UpgradeRefused).with_detail("this is not a forward proxy"));
+    }
+    if let Some(detail) = entry.bounds.exceeded_by(head) {
+        return Err(Refusal::new(Code::HeaderTooLarge).with_detail(detail));
+    }
+    let view = RequestView {
+        listener: entry.listener,
+        method: &head.method,
+        secure: connection.secure,
+        authority: head.uri.authority().map(|authority| authority.as_str()),
+        path: head.uri.path(),
+        query: head.uri.query(),
+        headers: &head.headers,
+        version: head.version,
+        remote: connection.remote.ip(),
+        peer: connection.peer.as_deref(),
+        body_bytes: body.size_hint().exact(),
+    };
+    let worker = &connection.worker;
+    let (draw, mut local) = (worker.dice.draw(), worker.local.borrow_mut());
+    pipeline::admit(
+        &entry.installed.snapshot,
+        &mut local,
+        &view,
+        at,
+        draw,
+        &mut (),
+    )
+}
+
+/// An admitted request that goes to a service.
+struct Exchange {
+    connection: Rc<ClientConnection>,
+    entry: Rc<Entry>,
+    ledger: Box<Ledger>,
+    admitted: Admitted,
+    /// What leaves; the same for every attempt.
+    head: Option<request::Parts>,
+    intake: Option<Rc<Intake>>,
+    deadlines: Deadlines,
+    /// The client's connection, where it asked for an upgrade that policy allows.
+    client: Option<OnUpgrade>,
+    request_id: HeaderValue,
+}
+
+impl Exchange {
+    /// Admits and prepares a request; an error is the answer to one that goes nowhere.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an answer is not rare enough for an allocation"
+    )]
+    fn begin(
+        connection: &Rc<ClientConnection>,
+        request: Request<Inbound>,
+    ) -> Result<Box<Self>, Response<Reply>> {
+        let (entry, worker) = (connection.entry(), &connection.worker);
+        let at = worker.clock.now();
+        let (mut head, body) = request.into_parts();
+        if head.version == Version::HTTP_2 {
+            join_cookies(&mut head.headers);
+        }
+        let mut ledger = Ledger::new(connection, &entry, &head, at);
+        // Admit: may this request go on at all? A refusal ends it here.
+        let admitted = admit(connection, &entry, &head, &body, at);
+        let request_id = tag(worker, &mut ledger, &mut head.headers);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                ledger.client = refusal.known.client.unwrap_or(ledger.client);
+                (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
+                let response = respond::refuse(ledger, &refusal, Termination::Refused);
+                return Err(identified(response, request_id));
+            }
+        };
+        ledger.client = admitted.client;
+        ledger.route = Some(admitted.route);
+        let plan = match admitted.then {
+            Then::Answer(response) => {
+                return Err(identified(respond::full(ledger, *response), request_id));
+            }
+            Then::Forward(ref plan) => plan,
+        };
+        ledger.service = Some(plan.service);
+        // Prepare: what leaves is the same for every attempt.
+        let snapshot = &entry.installed.snapshot;
+        let asked = head.extensions.remove::<OnUpgrade>();
+        let client = asked.filter(|_| admitted.upgrade.is_some());
+        let (secure, remote) = (connection.secure, connection.remote.ip());
+        pipeline::prepare(snapshot, &admitted, secure, remote, &mut head);
+        head.version = Version::HTTP_11;
+        head.extensions = Extensions::new();
+        let intake = intake(
+            worker,
+            snapshot.route(admitted.route).body_bytes_max,
+            plan,
+            body,
+        );
+        ledger.intake.clone_from(&intake);
+        let deadlines = Deadlines {
+            began: at.nanos,
+            plan: plan.timeouts,
+            total_until: plan.timeouts.total.map(|total| at.plus(total).nanos),
+            upgrade: client.is_some(),
+        };
+        Ok(Box::new(Self {
+            connection: Rc::clone(connection),
+            entry,
+            ledger,
+            admitted,
+            head: Some(head),
+            intake,
+            deadlines,
+            client,
+            request_id,
+        }))
+    }
+
+    /// Sends it on, as often as policy says, and answers.
+    async fn forward(mut self: Box<Self>) -> Result<Response<Reply>, Never> {
+        let this = &mut *self;
+        let Then::Forward(plan) = &this.admitted.then else {
+            // `begin` has answered every other case.
+            return Ok(respond::refuse(
+                self.ledger,
+                &Code::Internal.into(),
+                Termination::Internal,
+            ));
+        };
+        let attempts = Attempts {
+            worker: &this.connection.worker,
+            entry: &this.entry,
+            plan,
+            intake: this.intake.as_ref(),
+            deadlines: &this.deadlines,
+        };
+        let end = attempts.run(&mut this.ledger, &mut this.head).await;
+        Ok(self.answer(end))
+    }
+
+    fn answer(self, end: Result<Delivered, Refused>) -> Response<Reply> {
+        let connection = Rc::clone(&self.connection);
+        let request_id = self.request_id.clone();
+        let response = match end {
+            Ok((chosen, answer, line)) => self.deliver(chosen, answer, line),
+            Err((refusal, termination)) => respond::refuse(self.ledger, &refusal, termination),
+        };
+        last_words(&connection, identified(response, request_id))
+    }
+
+    /// Turns an endpoint's response into the client's.
+    fn deliver(
+        mut self,
+        chosen: Chosen,
+        answer: Response<Incoming>,
+        line: Line,
+    ) -> Response<Reply> {
+        let (mut head, incoming) = answer.into_parts();
+        self.ledger.chosen = Some(chosen);
+        let mut idle = Duration::MAX;
+        if let Then::Forward(plan) = self.admitted.then {
+            idle = plan.timeouts.idle;
+            self.ledger.permit = Some(plan.permit);
+        }
+        let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let endpoint = head.extensions.remove::<OnUpgrade>();
+        if switched && (self.client.is_none() || endpoint.is_none()) {
+            let refusal = Refusal::new(Code::UpstreamProtocol)
+                .with_detail("the endpoint switched protocols without being asked");
+            return respond::refuse(self.ledger, &refusal, Termination::UpstreamInvalid);
+        }
+        // Settle: what the client gets.
+        pipeline::settle(
+            &self.entry.installed.snapshot,
+            self.admitted.route,
+            &mut head,
+        );
+        head.version = Version::HTTP_11;
+        head.extensions = Extensions::new();
+        self.ledger.status = head.status.as_u16();
+        if let Some(intake) = &self.intake {
+            intake.settle();
+        }
+        if let (Some(client), Some(endpoint), true) = (self.client, endpoint, switched) {
+            upgrade::join(client, endpoint, self.ledger, idle);
+            return Response::from_parts(head, Reply::full(bytes::Bytes::new(), None));
+        }
+        let patience = Patience {
+            idle,
+            total_until: self.deadlines.total_until,
+        };
+        let download = Download::new(incoming, line, self.intake, self.ledger, patience);
+        Response::from_parts(head, Reply::stream(download))
+    }
+}
+
+fn intake(worker: &Worker, bytes_max: u64, plan: &Forward, body: Inbound) -> Option<Rc<Intake>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    let kept_bytes_max = if plan.retry.attempts > 0 {
+        plan.retry.body_bytes_max
+    } else {
+        0
+    };
+    Some(Intake::new(
+        body,
+        Rc::clone(&worker.clock),
+        bytes_max,
+        kept_bytes_max,
+    ))
+}
+
+/// Gives the request its place in a trace and an id, and remembers both.
+fn tag(worker: &Worker, ledger: &mut Ledger, headers: &mut HeaderMap) -> HeaderValue {
+    let dice = &worker.dice;
+    let trace = (u128::from(dice.draw()) << 64) | u128::from(dice.draw());
+    let draw = Draw {
+        trace,
+        span: dice.draw(),
+        sampled: false,
+    };
+    let context = TraceContext::from_headers(headers, draw);
+    context.write(headers);
+    ledger.trace = Some(context.trace_id);
+    if let Some(id) = headers.get(REQUEST_ID)
+        && id.len() <= REQUEST_ID_BYTES_MAX
+    {
+        return id.clone();
+    }
+    // Hexadecimal digits always make a header value.
+    let id = HeaderValue::from_bytes(&dice.id()).unwrap_or(HeaderValue::from_static("none"));
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+/// Tells the client the id of its request, unless the endpoint has done so.
+fn identified(mut response: Response<Reply>, request_id: HeaderValue) -> Response<Reply> {
+    let headers = response.headers_mut();
+    headers.entry(REQUEST_ID).or_insert(request_id);
+    response
+}
+
+/// HTTP/2 may split `cookie` into many fields; everything else expects one (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A longer id from a client is replaced.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::serve;
+
+    fn size_of_future<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_that_every_connection_has_room_for_stays_small() {
+        let bytes = size_of_future(serve);
+        assert!(bytes <= 1600, "{bytes} bytes");
+    }
+}

@@ -1,0 +1,230 @@
+//! The attempts of one exchange: choose an endpoint, send, judge, until policy is content.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Method, Response, request};
+use hyper::body::Incoming;
+use weir_policy::balance::{Chosen, Tried};
+use weir_policy::moment::Moment;
+use weir_policy::pipeline::{self, Forward, Next, Outcome};
+use weir_policy::refusal::{Code, Refusal};
+use weir_telemetry::termination::Termination;
+
+use crate::attempt::{self, Attempted, ClientFault, Deadlines, Try};
+use crate::body::Intake;
+use crate::connect::Plan;
+use crate::membership::Seats;
+use crate::outcome;
+use crate::pool::Line;
+use crate::record::{Ledger, failure_label};
+use crate::worker::{Entry, Worker};
+
+/// Everything the attempts of one exchange share.
+pub(super) struct Attempts<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) entry: &'a Rc<Entry>,
+    pub(super) plan: &'a Forward,
+    pub(super) intake: Option<&'a Rc<Intake>>,
+    pub(super) deadlines: &'a Deadlines,
+}
+
+/// A response to deliver, from where, and on what its body comes.
+pub(super) type Delivered = (Chosen, Response<Incoming>, Line);
+/// What to answer instead, and how the exchange ends with it.
+pub(super) type Refused = (Refusal, Termination);
+
+type Answered = (Response<Incoming>, Line);
+
+/// What follows from an attempt.
+enum Step {
+    Again(std::time::Duration),
+    Deliver(Answered),
+    Refuse(Refused),
+}
+
+impl Attempts<'_> {
+    /// Makes attempts until one is to be delivered.
+    pub(super) async fn run(
+        &self,
+        ledger: &mut Ledger,
+        head: &mut Option<request::Parts>,
+    ) -> Result<Delivered, Refused> {
+        let metrics = self.entry.installed.metrics(self.plan.service);
+        let mut tried = Tried::default();
+        // The first attempt begins when the exchange does: no need to ask the clock again.
+        let mut at = ledger.began;
+        loop {
+            ledger.attempts += 1;
+            // Choose: another endpoint than those tried, where there is one.
+            let seats = self.entry.installed.seats(self.plan.service);
+            let chosen = self.choose(&seats, &tried, at)?;
+            metrics.attempt();
+            let attempt = self.attempt(&seats, &chosen, at, ledger)?;
+            let attempted = attempt::attempt(&attempt, head).await;
+            let now = self.worker.clock.now();
+            let (outcome, answered) = match attempted {
+                Attempted::Response(response, line) => {
+                    let after = now.since(at);
+                    ledger.upstream = Some(after);
+                    metrics.response_start(after);
+                    (
+                        Outcome::Response {
+                            status: response.status(),
+                        },
+                        Some((response, line)),
+                    )
+                }
+                Attempted::Failed(outcome) => (outcome, None),
+                Attempted::Client(fault) => return Err(of_client(fault)),
+                Attempted::Total => {
+                    ledger.chosen = Some(chosen);
+                    return Err((Code::TotalTimeout.into(), Termination::TotalTimeout));
+                }
+            };
+            if let Outcome::Failure { kind, .. } = outcome {
+                metrics.failed(kind);
+            }
+            // Judge: deliver, try again, or give up.
+            let finished = pipeline::Attempt {
+                chosen: &chosen,
+                number: ledger.attempts,
+                began: at,
+                outcome,
+                replayable: self.intake.is_none_or(|intake| intake.replayable()),
+            };
+            let next = self.judge(ledger.method(), &finished, now);
+            match step(next, outcome, answered, head.is_some(), ledger.attempts) {
+                Step::Deliver((response, line)) => return Ok((chosen, response, line)),
+                Step::Refuse(refused) => {
+                    ledger.chosen = Some(chosen);
+                    return Err(refused);
+                }
+                Step::Again(pause) => {
+                    metrics.retried(retry_label(outcome));
+                    tried.0.push(Arc::clone(&chosen.member));
+                    drop(chosen);
+                    self.pause(pause, now).await?;
+                    at = self.worker.clock.now();
+                }
+            }
+        }
+    }
+
+    fn choose(&self, seats: &Seats, tried: &Tried, at: Moment) -> Result<Chosen, Refused> {
+        let snapshot = &self.entry.installed.snapshot;
+        let draw = self.worker.dice.draw();
+        pipeline::choose(
+            snapshot,
+            self.plan,
+            &seats.members,
+            tried,
+            draw,
+            at,
+            &mut (),
+        )
+        .map_err(|refusal| (refusal, Termination::Refused))
+    }
+
+    fn attempt<'b>(
+        &'b self,
+        seats: &'b Seats,
+        chosen: &Chosen,
+        at: Moment,
+        ledger: &Ledger,
+    ) -> Result<Try<'b>, Refused> {
+        let installed = &self.entry.installed;
+        let service = installed.snapshot.service(self.plan.service);
+        let lane = seats
+            .lane(chosen)
+            .ok_or((Code::Internal.into(), Termination::Internal))?;
+        // A refused HTTP/2 stream may be tried again whatever the method.
+        let replaceable = ledger.method().is_idempotent() || lane.http2;
+        Ok(Try {
+            worker: self.worker,
+            lane,
+            plan: Plan {
+                tls: installed.tls(self.plan.service),
+                server_name: service
+                    .tls
+                    .as_ref()
+                    .and_then(|tls| tls.server_name.as_deref()),
+                identity: installed.identity.as_ref(),
+                connections_max: service.connections_max,
+                metrics: installed.metrics(self.plan.service),
+            },
+            intake: self.intake,
+            deadlines: self.deadlines,
+            began: at.nanos,
+            keep_head: ledger.attempts <= self.plan.retry.attempts && replaceable,
+        })
+    }
+
+    fn judge(&self, method: &Method, attempt: &pipeline::Attempt<'_>, now: Moment) -> Next {
+        let snapshot = &self.entry.installed.snapshot;
+        let draw = self.worker.dice.draw();
+        pipeline::judge(snapshot, self.plan, method, attempt, now, draw, &mut ())
+    }
+
+    /// Waits before the next attempt, never past the total deadline.
+    async fn pause(&self, pause: std::time::Duration, now: Moment) -> Result<(), Refused> {
+        if pause.is_zero() {
+            return Ok(());
+        }
+        if self
+            .deadlines
+            .total_until
+            .is_some_and(|total| now.plus(pause).nanos >= total)
+        {
+            return Err((Code::TotalTimeout.into(), Termination::TotalTimeout));
+        }
+        // Boxed: every exchange would carry its size.
+        Box::pin(tokio::time::sleep(pause)).await;
+        Ok(())
+    }
+}
+
+fn step(
+    next: Next,
+    outcome: Outcome,
+    answered: Option<Answered>,
+    has_head: bool,
+    number: u32,
+) -> Step {
+    match (next, answered) {
+        (Next::Deliver, Some(answered)) => Step::Deliver(answered),
+        (Next::Retry { after }, _) if has_head => Step::Again(after),
+        // What was sent cannot be sent again: the answer there is will do.
+        (Next::Retry { .. }, Some(answered)) => Step::Deliver(answered),
+        (Next::GiveUp(refusal), _) => Step::Refuse((refusal, ended(outcome, number))),
+        (Next::Retry { .. } | Next::Deliver, None) => {
+            let code = match outcome {
+                Outcome::Failure { kind, .. } => kind.into(),
+                Outcome::Response { .. } => Code::Internal,
+            };
+            Step::Refuse((code.into(), ended(outcome, number)))
+        }
+    }
+}
+
+fn ended(outcome: Outcome, number: u32) -> Termination {
+    match outcome {
+        Outcome::Failure { kind, .. } => outcome::termination(kind, number),
+        Outcome::Response { .. } => Termination::RetriesExhausted,
+    }
+}
+
+fn of_client(fault: ClientFault) -> Refused {
+    match fault {
+        ClientFault::Broken => (Code::RequestTimeout.into(), Termination::ClientGoneSending),
+        ClientFault::Silent => (Code::RequestTimeout.into(), Termination::ClientTimeout),
+        ClientFault::TooLarge => (Code::BodyTooLarge.into(), Termination::Refused),
+    }
+}
+
+fn retry_label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Failure { kind, .. } => failure_label(kind),
+        Outcome::Response { .. } => "status",
+    }
+}

@@ -1,0 +1,47 @@
+//! Reads certificates and keys again when their files change, whatever feed the document is from.
+
+use std::sync::Arc;
+
+use super::changes::FileChanges;
+use crate::store::Store;
+
+/// Follows the files of the document in force for as long as the process lives.
+pub async fn follow(store: Arc<Store>) {
+    let mut documents = store.changes();
+    loop {
+        let files = documents
+            .borrow_and_update()
+            .as_ref()
+            .map(|current| current.files.clone());
+        let Some(files) = files.filter(|files| !files.is_empty()) else {
+            if documents.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let mut changes = FileChanges::of(files);
+        // What changed after the document's files were read and before they were watched.
+        refresh(&store).await;
+        loop {
+            tokio::select! {
+                changed = documents.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = documents.borrow_and_update().as_ref().map(|now| now.files.clone());
+                    if now.as_deref() != Some(changes.files()) {
+                        documents.mark_changed();
+                        break;
+                    }
+                }
+                () = changes.changed() => refresh(&store).await,
+            }
+        }
+    }
+}
+
+async fn refresh(store: &Store) {
+    if let Err(errors) = store.refresh_files().await {
+        tracing::error!(%errors, "certificate files refused, the old stay in use");
+    }
+}

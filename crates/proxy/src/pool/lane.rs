@@ -1,0 +1,265 @@
+//! The connections of one worker to one endpoint.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use rustls::ClientConfig;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use weir_config::service::Protocol;
+
+use super::line::{H1Line, H2Line, Line, Shared};
+use crate::body::Upload;
+use crate::clock;
+
+/// What makes connections interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct LaneKey {
+    /// `host:port`.
+    pub(crate) address: Box<str>,
+    /// Changes with protocol and TLS settings of the service.
+    pub(crate) class: u64,
+    /// The SPIFFE id that must answer.
+    pub(crate) identity: Option<Box<str>>,
+    /// Whether HTTP/2 is spoken.
+    pub(crate) http2: bool,
+}
+
+impl LaneKey {
+    pub(crate) fn speaks(protocol: Protocol) -> bool {
+        matches!(protocol, Protocol::Http2)
+    }
+}
+
+/// Connections to one endpoint.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// `host:port` as the endpoint has it.
+    pub(crate) address: Box<str>,
+    /// The endpoint's address where it is not a name.
+    pub(crate) socket: Option<SocketAddr>,
+    /// The SPIFFE id that must answer.
+    pub(crate) identity: Option<Box<str>>,
+    /// Whether HTTP/2 is spoken.
+    pub(crate) http2: bool,
+    /// Addresses the host name was last resolved to.
+    pub(crate) resolved: RefCell<Option<Resolved>>,
+    /// TLS configuration that expects [`Lane::identity`].
+    pub(crate) mesh_tls: RefCell<Option<Arc<ClientConfig>>>,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Rc<Shared>>>,
+    /// Connections open, idle ones included.
+    open: Cell<u32>,
+    /// Whether an HTTP/2 connection is being made: others wait for it instead of making their own.
+    opening: Cell<bool>,
+    /// No service uses this lane any more.
+    retired: Cell<bool>,
+    freed: Notify,
+}
+
+/// A host name's addresses and when they were looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub(crate) at: Instant,
+    pub(crate) addresses: SmallVec<[SocketAddr; 4]>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Upload>,
+    /// Nanoseconds.
+    since: u64,
+}
+
+/// What an exchange may do now.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Use this.
+    Go(Line),
+    /// Make a connection; the opening counts until it is dropped.
+    Open(Opening),
+    /// Wait until something changes.
+    Wait,
+}
+
+impl Lane {
+    pub(super) fn new(key: &LaneKey) -> Self {
+        Self {
+            address: key.address.clone(),
+            socket: key.address.parse().ok(),
+            identity: key.identity.clone(),
+            http2: key.http2,
+            resolved: RefCell::default(),
+            mesh_tls: RefCell::default(),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            open: Cell::new(0),
+            opening: Cell::new(false),
+            retired: Cell::new(false),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Takes an idle connection or the permission to make one.
+    pub(crate) fn turn(self: &Rc<Self>, connections_max: u32) -> Turn {
+        if self.http2 {
+            if let Some(line) = self.take_shared() {
+                return Turn::Go(Line::H2(line));
+            }
+            if self.opening.get() || self.open.get() >= connections_max {
+                return Turn::Wait;
+            }
+            return Turn::Open(Opening::new(Rc::clone(self)));
+        }
+        if let Some(line) = self.take_idle() {
+            return Turn::Go(Line::H1(line));
+        }
+        if self.open.get() >= connections_max {
+            return Turn::Wait;
+        }
+        Turn::Open(Opening::new(Rc::clone(self)))
+    }
+
+    /// Waits until a connection comes back, is made, or closes.
+    pub(crate) async fn changed(&self) {
+        self.freed.notified().await;
+    }
+
+    /// Connections open, idle ones included.
+    pub(super) fn open(&self) -> usize {
+        self.open.get() as usize
+    }
+
+    /// Keeps a connection that falls idle `now` for the next exchange.
+    pub(super) fn put_back(&self, sender: http1::SendRequest<Upload>, now: u64) {
+        if self.retired.get() || sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= IDLE_MAX {
+            // The one that was idle for the longest goes.
+            idle.remove(0);
+        }
+        idle.push(Idle { sender, since: now });
+        drop(idle);
+        self.freed.notify_one();
+    }
+
+    /// Offers a new HTTP/2 connection to every exchange.
+    pub(crate) fn share(
+        self: &Rc<Self>,
+        sender: http2::SendRequest<Upload>,
+        shared: Rc<Shared>,
+    ) -> H2Line {
+        let line = H2Line::new(sender, Rc::clone(&shared), Rc::clone(self));
+        self.shared.borrow_mut().push(shared);
+        self.freed.notify_waiters();
+        line
+    }
+
+    /// Lets one waiting exchange look again.
+    pub(super) fn notify(&self) {
+        self.freed.notify_one();
+    }
+
+    /// No service uses this lane any more: idle connections close now, others after their use.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.borrow_mut().clear();
+        self.shared.borrow_mut().clear();
+    }
+
+    /// Closes what has been idle for too long. Says whether idle connections are left.
+    pub(super) fn sweep(&self, now: u64) -> bool {
+        let idle_max = clock::nanos(IDLE_TIME_MAX);
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| now.saturating_sub(idle.since) < idle_max && !idle.sender.is_closed());
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| !shared.is_closed() && shared.idle_for(now) < idle_max);
+        !idle.is_empty() || !shared.is_empty()
+    }
+
+    fn take_idle(self: &Rc<Self>) -> Option<H1Line> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { sender, .. }) = idle.pop() {
+            if sender.is_ready() && !sender.is_closed() {
+                return Some(H1Line::reused(sender, Rc::clone(self)));
+            }
+        }
+        None
+    }
+
+    fn take_shared(self: &Rc<Self>) -> Option<H2Line> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| !shared.is_closed());
+        let free = shared.iter().find(|shared| shared.has_room())?;
+        Some(H2Line::new(free.sender(), Rc::clone(free), Rc::clone(self)))
+    }
+}
+
+/// A connection being made: counts as open, and holds others back from making an HTTP/2
+/// connection, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    lane: Rc<Lane>,
+    /// The open connection took over the count.
+    done: Cell<bool>,
+}
+
+impl Opening {
+    fn new(lane: Rc<Lane>) -> Self {
+        lane.open.set(lane.open.get() + 1);
+        lane.opening.set(true);
+        Self {
+            lane,
+            done: Cell::new(false),
+        }
+    }
+
+    /// The connection stands: it counts until the returned guard is dropped. Others are held back
+    /// until `self` is dropped, so that they find what this one shares.
+    pub(crate) fn done(&self) -> OpenConnection {
+        debug_assert!(!self.done.get(), "one connection per opening");
+        self.done.set(true);
+        OpenConnection {
+            lane: Rc::clone(&self.lane),
+        }
+    }
+
+    pub(crate) fn lane(&self) -> &Rc<Lane> {
+        &self.lane
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.lane.opening.set(false);
+        if !self.done.get() {
+            self.lane.open.set(self.lane.open.get().saturating_sub(1));
+        }
+        self.lane.freed.notify_one();
+    }
+}
+
+/// An open connection, held by the task that drives it.
+#[derive(Debug)]
+pub(crate) struct OpenConnection {
+    lane: Rc<Lane>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.lane.open.set(self.lane.open.get().saturating_sub(1));
+        self.lane.freed.notify_one();
+    }
+}
+
+/// Idle connections kept per endpoint and worker.
+const IDLE_MAX: usize = 128;
+/// How long a connection may stand idle: shorter than the keep-alive of most servers. Looked at by
+/// the sweep alone, so it may last a sweep's interval longer.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(45);

@@ -1,0 +1,167 @@
+//! A connection in the hands of one exchange.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+
+use super::lane::Lane;
+use crate::body::Upload;
+
+/// A connection that one exchange may send its request on.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// HTTP/1.1: this exchange alone.
+    H1(H1Line),
+    /// HTTP/2: one stream of many.
+    H2(H2Line),
+}
+
+impl Line {
+    /// Gives the connection back after a whole response to a request that was sent whole. `now` is
+    /// when that was, nanoseconds.
+    pub(crate) fn finish(self, now: u64) {
+        match self {
+            Line::H1(line) => line.finish(now),
+            Line::H2(line) => drop(line),
+        }
+    }
+}
+
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+pub(crate) struct H1Line {
+    sender: http1::SendRequest<Upload>,
+    lane: Rc<Lane>,
+}
+
+impl H1Line {
+    pub(crate) fn fresh(sender: http1::SendRequest<Upload>, lane: Rc<Lane>) -> Self {
+        Self { sender, lane }
+    }
+
+    pub(super) fn reused(sender: http1::SendRequest<Upload>, lane: Rc<Lane>) -> Self {
+        Self { sender, lane }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
+    {
+        self.sender.try_send_request(request)
+    }
+
+    fn finish(self, now: u64) {
+        let Self { mut sender, lane } = self;
+        if sender.is_closed() {
+            return;
+        }
+        if sender.is_ready() {
+            lane.put_back(sender, now);
+            return;
+        }
+        // hyper says so a moment later, when its task has seen the end as well.
+        tokio::task::spawn_local(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(READY_TIME_MAX, sender.ready()).await {
+                lane.put_back(sender, now);
+            }
+        });
+    }
+}
+
+/// A stream of an HTTP/2 connection.
+#[derive(Debug)]
+pub(crate) struct H2Line {
+    sender: http2::SendRequest<Upload>,
+    shared: Rc<Shared>,
+    lane: Rc<Lane>,
+}
+
+impl H2Line {
+    pub(super) fn new(
+        sender: http2::SendRequest<Upload>,
+        shared: Rc<Shared>,
+        lane: Rc<Lane>,
+    ) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        shared.idle_since.set(0);
+        Self {
+            sender,
+            shared,
+            lane,
+        }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
+    {
+        self.sender.try_send_request(request)
+    }
+}
+
+impl Drop for H2Line {
+    fn drop(&mut self) {
+        self.shared
+            .streams
+            .set(self.shared.streams.get().saturating_sub(1));
+        self.lane.notify();
+    }
+}
+
+/// An HTTP/2 connection that exchanges share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    sender: http2::SendRequest<Upload>,
+    streams: Cell<u32>,
+    /// What the endpoint allows; told by the task that drives the connection.
+    streams_max: Cell<u32>,
+    /// Since when the sweep has seen no exchange, nanoseconds; 0 for not looked at yet.
+    idle_since: Cell<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(sender: http2::SendRequest<Upload>, streams_max: u32) -> Rc<Self> {
+        Rc::new(Self {
+            sender,
+            streams: Cell::new(0),
+            streams_max: Cell::new(streams_max),
+            idle_since: Cell::new(0),
+        })
+    }
+
+    /// The endpoint changed what it allows.
+    pub(crate) fn allow(&self, streams_max: usize) {
+        self.streams_max
+            .set(u32::try_from(streams_max).unwrap_or(u32::MAX).max(1));
+    }
+
+    pub(super) fn sender(&self) -> http2::SendRequest<Upload> {
+        self.sender.clone()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.streams.get() < self.streams_max.get()
+    }
+
+    /// For how long no exchange has been seen on it, looked at now and then.
+    pub(super) fn idle_for(&self, now: u64) -> u64 {
+        if self.streams.get() > 0 || self.idle_since.get() == 0 {
+            self.idle_since.set(now);
+        }
+        now.saturating_sub(self.idle_since.get())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+/// How long a connection may take to be ready after its response has ended.
+const READY_TIME_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,253 @@
+//! What is remembered of an exchange and where it is written when it ends: metrics, access log.
+//!
+//! A [`Ledger`] follows one exchange from its head to the last byte of its response. Dropping it
+//! records the exchange, so that one which was cancelled half-way is recorded too.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderValue, Method, Uri, Version};
+use weir_policy::balance::Chosen;
+use weir_policy::moment::Moment;
+use weir_policy::pipeline::Permit;
+use weir_policy::refusal::Code;
+use weir_policy::snapshot::{RouteId, ServiceId};
+use weir_telemetry::access_log::{AccessRecord, LogBuffer};
+use weir_telemetry::request_metrics::StatusClass;
+use weir_telemetry::termination::Termination;
+use weir_telemetry::trace_context::TraceId;
+
+use crate::body::{Intake, IntakeEnd};
+use crate::clock::ID_BYTES;
+use crate::serve::ClientConnection;
+use crate::worker::{Entry, Worker};
+
+mod log;
+mod metrics;
+
+pub(crate) use log::LogState;
+pub(crate) use metrics::{ListenerMetrics, ServiceMetrics, WorkerMetrics, failure_label};
+
+/// One exchange.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    connection: Rc<ClientConnection>,
+    entry: Rc<Entry>,
+    pub(crate) began: Moment,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    version: Version,
+    pub(crate) client: IpAddr,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) service: Option<ServiceId>,
+    pub(crate) attempts: u32,
+    pub(crate) status: u16,
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) refused: Option<(Code, [u8; ID_BYTES])>,
+    /// The request's body, for its length.
+    pub(crate) intake: Option<Rc<Intake>>,
+    /// Held until the end: the service's permit.
+    pub(crate) permit: Option<Permit>,
+    /// Held until the end: the endpoint's request in flight.
+    pub(crate) chosen: Option<Chosen>,
+    termination: Option<Termination>,
+    response_bytes: u64,
+}
+
+impl Ledger {
+    /// Opens the ledger of an exchange; it counts as active from here on.
+    pub(crate) fn new(
+        connection: &Rc<ClientConnection>,
+        entry: &Rc<Entry>,
+        head: &http::request::Parts,
+        began: Moment,
+    ) -> Box<Self> {
+        let worker = &connection.worker;
+        connection.began();
+        entry.metrics.active.add(worker.index, 1);
+        let logged = worker.log.enabled();
+        Box::new(Self {
+            connection: Rc::clone(connection),
+            entry: Rc::clone(entry),
+            began,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: head.headers.get(HOST).cloned(),
+            user_agent: head.headers.get(USER_AGENT).filter(|_| logged).cloned(),
+            version: head.version,
+            client: connection.remote.ip(),
+            route: None,
+            service: None,
+            attempts: 0,
+            status: 0,
+            upstream: None,
+            trace: None,
+            refused: None,
+            intake: None,
+            permit: None,
+            chosen: None,
+            termination: None,
+            response_bytes: 0,
+        })
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.connection.worker
+    }
+
+    pub(crate) fn connection(&self) -> &Rc<ClientConnection> {
+        &self.connection
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn entry(&self) -> &Rc<Entry> {
+        &self.entry
+    }
+
+    /// The host that was asked for.
+    pub(crate) fn host(&self) -> &str {
+        std::str::from_utf8(self.host_bytes()).unwrap_or_default()
+    }
+
+    fn host_bytes(&self) -> &[u8] {
+        match (&self.host, self.uri.authority()) {
+            (_, Some(authority)) => authority.as_str().as_bytes(),
+            (Some(host), None) => host.as_bytes(),
+            (None, None) => b"",
+        }
+    }
+
+    /// Says how it ended, unless that was said before.
+    pub(crate) fn ended(&mut self, termination: Termination) {
+        self.termination.get_or_insert(termination);
+    }
+
+    /// Says how many bytes of the response were passed on.
+    pub(crate) fn sent(&mut self, response_bytes: u64) {
+        self.response_bytes = response_bytes;
+    }
+
+    /// Ends it.
+    pub(crate) fn end(mut self: Box<Self>, termination: Termination, response_bytes: u64) {
+        self.ended(termination);
+        self.sent(response_bytes);
+    }
+
+    /// The endpoint's body broke off.
+    pub(crate) fn broke(&mut self, error: &hyper::Error) {
+        self.ended(if error.is_parse() {
+            Termination::UpstreamInvalid
+        } else {
+            Termination::UpstreamResetAfterBytes
+        });
+    }
+
+    /// How it ended when nobody said so: it was dropped on the way.
+    fn dropped(&self) -> Termination {
+        if self.worker().stopping.get() {
+            return Termination::Drained;
+        }
+        let sending = self
+            .intake
+            .as_ref()
+            .is_some_and(|intake| !intake.is_complete());
+        match (self.status, sending) {
+            (0, true) => Termination::ClientGoneSending,
+            (0, false) => Termination::ClientGoneBeforeResponse,
+            _ => Termination::ClientGoneDuringBody,
+        }
+    }
+
+    fn log(&self, termination: Termination, duration: Duration, log: &mut LogBuffer) {
+        let snapshot = &self.entry.installed.snapshot;
+        let worker = self.worker();
+        let host = self.host_bytes();
+        let through_proxy = self.client != self.connection.remote.ip();
+        log.write(&AccessRecord {
+            time_unix_ms: worker.clock.unix_nanos(self.began.nanos) / 1_000_000,
+            listener: &self.entry.name,
+            client: self.client,
+            client_port: if through_proxy {
+                0
+            } else {
+                self.connection.remote.port()
+            },
+            method: self.method.as_str(),
+            scheme: if self.connection.secure {
+                "https"
+            } else {
+                "http"
+            },
+            host,
+            path: self.uri.path().as_bytes(),
+            protocol: self.version,
+            status: self.status,
+            termination,
+            reason: self.refused.as_ref().map(|(code, _)| code.as_str()),
+            decision_id: self
+                .refused
+                .as_ref()
+                .and_then(|(_, id)| std::str::from_utf8(id).ok()),
+            route: self.route.map(|route| &*snapshot.route(route).name),
+            service: self.service.map(|service| &*snapshot.service(service).name),
+            endpoint: self
+                .chosen
+                .as_ref()
+                .and_then(|chosen| chosen.member.endpoint.address.parse().ok()),
+            attempts: self.attempts,
+            request_bytes: self.intake.as_ref().map_or(0, |intake| intake.received()),
+            response_bytes: self.response_bytes,
+            duration_us: micros(duration),
+            upstream_us: self.upstream.map(micros),
+            trace_id: self.trace,
+            user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
+            peer: self.connection.peer.as_deref(),
+            revision: self.entry.installed.revision,
+        });
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let worker = Rc::clone(self.worker());
+        let now = worker.clock.now();
+        let duration = now.since(self.began);
+        let mut termination = self.termination.unwrap_or_else(|| self.dropped());
+        if let Some(intake) = &self.intake
+            && termination == Termination::UpstreamResetAfterBytes
+            && intake.end() == IntakeEnd::Broken
+        {
+            termination = Termination::ClientGoneSending;
+        }
+        let received = self.intake.as_ref().map_or(0, |intake| intake.received());
+        self.entry.metrics(self.route, self.service).record(
+            worker.index,
+            StatusClass::of(self.status),
+            micros(duration),
+            received,
+            self.response_bytes,
+        );
+        worker.metrics.end(worker.index, termination);
+        self.entry.metrics.active.add(worker.index, -1);
+        if worker.log.write(|log| self.log(termination, duration, log)) {
+            worker.flush_log_later();
+        }
+        self.connection.ended(now);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,363 @@
+//! Connections of clients: TLS, recognising the protocol, driving hyper, and closing what stands
+//! idle, is slow, or is asked to leave.
+//!
+//! A connection is in one of three phases: *busy* (an exchange is under way), *idle* (nothing of
+//! the next request has come), *head* (a part of it has). hyper's own header timeout runs through
+//! idle and head as one, so it is off here and the driver tells them apart by the meter under
+//! hyper.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use weir_policy::moment::Moment;
+
+use crate::body::{Never, Reply};
+use crate::listen::Gate;
+use crate::wire::{Meter, Socket, Wire};
+use crate::worker::{Bounds, Entry, Leaving, Worker, WorkerStats};
+
+mod greet;
+mod service;
+mod watch;
+
+pub(crate) use service::ConnectionService;
+pub(crate) use watch::LEAVE_IDLE_AFTER;
+
+use greet::greet;
+use watch::{Verdict, Watch};
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LocalExec;
+
+impl<F> hyper::rt::Executor<F> for LocalExec
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+pub(crate) struct ClientConnection {
+    pub(crate) id: u64,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) gate: Rc<Gate>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) secure: bool,
+    /// SPIFFE id of the mesh peer.
+    pub(crate) peer: Option<Box<str>>,
+    pub(crate) http2: bool,
+    /// Metrics of the listener it came in by.
+    entry: Rc<Entry>,
+    meter: Arc<Meter>,
+    in_flight: Cell<u32>,
+    /// Whether it has sent a request at all.
+    greeted: Cell<bool>,
+    idle_since: Cell<u64>,
+    /// What the meter said when it fell idle: more reads mean that a request is coming.
+    idle_reads: Cell<u64>,
+    leaving: Cell<Option<(Leaving, u64)>>,
+    driver: RefCell<Option<Waker>>,
+}
+
+/// Who is at the other side.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) remote: SocketAddr,
+    pub(crate) secure: bool,
+    pub(crate) peer: Option<Box<str>>,
+    pub(crate) http2: bool,
+}
+
+impl ClientConnection {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        gate: &Rc<Gate>,
+        entry: Rc<Entry>,
+        client: Client,
+    ) -> Rc<Self> {
+        let connection = Rc::new(Self {
+            id: worker.connection_id(),
+            worker: Rc::clone(worker),
+            gate: Rc::clone(gate),
+            remote: client.remote,
+            secure: client.secure,
+            peer: client.peer,
+            http2: client.http2,
+            entry,
+            meter: Arc::default(),
+            in_flight: Cell::new(0),
+            greeted: Cell::new(false),
+            idle_since: Cell::new(worker.clock.now().nanos),
+            idle_reads: Cell::new(0),
+            leaving: Cell::new(None),
+            driver: RefCell::default(),
+        });
+        worker.connected(&connection);
+        connection
+    }
+
+    /// An exchange begins.
+    pub(crate) fn began(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.greeted.set(true);
+        WorkerStats::add(&self.worker.stats.in_flight, 1);
+        WorkerStats::add(&self.worker.stats.exchanges, 1);
+    }
+
+    /// An exchange has ended.
+    pub(crate) fn ended(&self, now: Moment) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.idle_since.set(now.nanos);
+        self.idle_reads.set(self.meter.reads());
+        WorkerStats::add(&self.worker.stats.in_flight, -1);
+    }
+
+    /// What the next request runs under.
+    pub(crate) fn entry(&self) -> Rc<Entry> {
+        self.gate.entry().unwrap_or_else(|| Rc::clone(&self.entry))
+    }
+
+    /// Asks it to leave as soon as that hurts nobody.
+    pub(crate) fn leave(&self, leaving: Leaving) {
+        self.leaving
+            .set(Some((leaving, self.worker.clock.now().nanos)));
+        if let Some(driver) = &*self.driver.borrow() {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Whether its next response is its last.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get().is_some()
+    }
+
+    fn phase(&self) -> Phase {
+        if self.in_flight.get() > 0 {
+            Phase::Busy
+        } else if self.meter.reads() > self.idle_reads.get() && !self.http2 {
+            Phase::Head
+        } else {
+            Phase::Idle
+        }
+    }
+}
+
+impl Drop for ClientConnection {
+    fn drop(&mut self) {
+        self.worker.disconnected(self.id);
+        self.entry.metrics.connections.add(self.worker.index, -1);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Busy,
+    Head,
+    Idle,
+}
+
+/// A connection was accepted.
+pub(crate) fn accepted(
+    worker: &Rc<Worker>,
+    gate: &Rc<Gate>,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
+    // A gate gets its entry in the same turn of the loop that opens it.
+    let Some(entry) = gate.entry() else { return };
+    let connections = &entry.metrics.connections;
+    if connections.value() >= i64::try_from(entry.bounds.connections_max).unwrap_or(i64::MAX) {
+        entry.metrics.closed(worker.index, "full");
+        return;
+    }
+    entry.metrics.accepted.add(worker.index, 1);
+    connections.add(worker.index, 1);
+    let (worker, gate) = (Rc::clone(worker), Rc::clone(gate));
+    worker.greeting(1);
+    tokio::task::spawn_local(async move {
+        let held = Held {
+            worker: &worker,
+            entry: &entry,
+            kept: Cell::new(true),
+        };
+        match greet(&worker, &entry, stream).await {
+            Ok(greeted) => {
+                let client = Client {
+                    remote,
+                    secure: greeted.secure,
+                    peer: greeted.peer,
+                    http2: greeted.http2,
+                };
+                let connection = ClientConnection::new(&worker, &gate, Rc::clone(&entry), client);
+                held.kept.set(false);
+                drop(held);
+                let reason = serve(&connection, greeted.socket, greeted.prefix).await;
+                entry.metrics.closed(worker.index, reason);
+                if let Some((Leaving::Listener, _)) = connection.leaving.get() {
+                    entry.metrics.closed_by_config(worker.index);
+                }
+            }
+            Err(reason) => entry.metrics.closed(worker.index, reason),
+        }
+    });
+}
+
+/// Counts a connection that is not yet a [`ClientConnection`].
+struct Held<'a> {
+    worker: &'a Worker,
+    entry: &'a Entry,
+    kept: Cell<bool>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.worker.greeting(-1);
+        if self.kept.get() {
+            self.entry.metrics.connections.add(self.worker.index, -1);
+        }
+    }
+}
+
+/// Serves a connection to its end and says why it ended.
+async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes) -> &'static str {
+    let wire = Wire::new(socket)
+        .with_prefix(prefix)
+        .with_meter(Arc::clone(&connection.meter));
+    let bounds = connection.entry.bounds;
+    let service = ConnectionService::new(Rc::clone(connection));
+    if let Some(leaving) = connection.gate.leaving() {
+        connection.leave(leaving);
+    }
+    if connection.http2 {
+        let http = h2_builder(bounds).serve_connection(TokioIo::new(wire.coalescing()), service);
+        drive(connection, bounds, Http::H2(Box::pin(http))).await
+    } else {
+        let http = h1_builder(bounds)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        drive(connection, bounds, Http::H1(Box::pin(http))).await
+    }
+}
+
+fn h1_builder(bounds: Bounds) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        // What is over hyper's own bounds it answers by itself, without a reason. So they are wider
+        // than the listener's, which `exchange` holds.
+        .max_header_size(2 * bounds.header_bytes_max)
+        .max_buf_size(H1_BUFFER_BYTES_MAX.max(2 * bounds.header_bytes_max));
+    if bounds.header_count_max > HYPER_HEADER_COUNT_MAX {
+        // Costs an allocation per request, so only where it says something.
+        builder.max_headers(2 * bounds.header_count_max);
+    }
+    builder
+}
+
+fn h2_builder(bounds: Bounds) -> http2::Builder<LocalExec> {
+    let mut builder = http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_frame_size(H2_FRAME_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .max_header_list_size(u32::try_from(bounds.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX);
+    builder
+}
+
+type Io = TokioIo<Wire>;
+
+/// A connection in hyper's hands.
+enum Http<S, F>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
+{
+    H1(Pin<Box<http1::UpgradeableConnection<Io, S>>>),
+    H2(Pin<Box<http2::Connection<Io, S, LocalExec>>>),
+}
+
+impl<S, F> Http<S, F>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
+    F: Future<Output = Result<Response<Reply>, Never>> + 'static,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match self {
+            Http::H1(http) => http.as_mut().poll(cx),
+            Http::H2(http) => http.as_mut().poll(cx),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        match self {
+            Http::H1(http) => http.as_mut().graceful_shutdown(),
+            Http::H2(http) => http.as_mut().graceful_shutdown(),
+        }
+    }
+}
+
+/// Polls hyper, and closes the connection when its phase has lasted too long.
+async fn drive<S, F>(
+    connection: &Rc<ClientConnection>,
+    bounds: Bounds,
+    mut http: Http<S, F>,
+) -> &'static str
+where
+    S: hyper::service::HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
+    F: Future<Output = Result<Response<Reply>, Never>> + 'static,
+{
+    let mut watch = Watch::new(connection, bounds);
+    let end = poll_fn(|cx| {
+        watch.register(cx);
+        if watch.goes_away() {
+            http.shut_down();
+        }
+        loop {
+            if let Poll::Ready(result) = http.poll(cx) {
+                return Poll::Ready(watch.reason(result.is_err()));
+            }
+            match watch.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Verdict::Abort(reason)) => return Poll::Ready(reason),
+                Poll::Ready(Verdict::ShutDown) => http.shut_down(),
+            }
+        }
+    });
+    end.await
+}
+
+/// hyper's read and write buffers towards a client may grow to this.
+const H1_BUFFER_BYTES_MAX: usize = 128 * 1024;
+/// hyper's own bound, which costs nothing.
+const HYPER_HEADER_COUNT_MAX: usize = 100;
+const H2_STREAMS_MAX: u32 = 100;
+const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const H2_FRAME_BYTES: u32 = 16 * 1024;
+const H2_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Streams reset by the client before they were looked at (rapid reset): more are an attack.
+const H2_RESETS_PENDING_MAX: usize = 20;
+/// Streams reset because the client broke the protocol.
+const H2_RESETS_LOCAL_MAX: usize = 256;
+const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);

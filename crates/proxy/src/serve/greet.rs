@@ -1,0 +1,108 @@
+//! Before the first request: TLS handshake, or a look at the first bytes, to know the protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use crate::wire::Socket;
+use crate::worker::{Entry, Worker};
+
+/// What is known of a connection before its first request.
+pub(super) struct Greeted {
+    pub(super) socket: Socket,
+    pub(super) prefix: Bytes,
+    pub(super) secure: bool,
+    pub(super) peer: Option<Box<str>>,
+    pub(super) http2: bool,
+}
+
+/// TLS handshake, or a look at the first bytes.
+pub(super) async fn greet(
+    worker: &Worker,
+    entry: &Entry,
+    mut stream: TcpStream,
+) -> Result<Greeted, &'static str> {
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &entry.tls else {
+        let read =
+            tokio::time::timeout(entry.bounds.header_timeout, first_bytes(&mut stream)).await;
+        let (prefix, http2) = match read {
+            Err(_) => return Err("header-timeout"),
+            Ok(None) => return Err("client"),
+            Ok(Some(first)) => first,
+        };
+        let socket = Socket::Plain(stream);
+        return Ok(Greeted {
+            socket,
+            prefix,
+            secure: false,
+            peer: None,
+            http2,
+        });
+    };
+    let handshake = Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream));
+    let stream = match tokio::time::timeout(TLS_TIMEOUT, handshake).await {
+        Err(_) => {
+            entry.metrics.handshake_failed(worker.index, "timeout");
+            return Err("tls");
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake with a client failed");
+            entry.metrics.handshake_failed(worker.index, "protocol");
+            return Err("tls");
+        }
+        Ok(Ok(stream)) => stream,
+    };
+    let (_, session) = stream.get_ref();
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let peer = if entry.mesh {
+        let chain = session.peer_certificates().unwrap_or_default();
+        match weir_identity::peer_id(chain) {
+            Ok(id) => Some(id.as_str().into()),
+            Err(error) => {
+                tracing::debug!(%error, "mesh peer without an identity");
+                entry.metrics.handshake_failed(worker.index, "identity");
+                return Err("tls");
+            }
+        }
+    } else {
+        None
+    };
+    let socket = Socket::Tls(Box::new(TlsStream::Server(stream)));
+    Ok(Greeted {
+        socket,
+        prefix: Bytes::new(),
+        secure: true,
+        peer,
+        http2,
+    })
+}
+
+/// Reads until the bytes are, or cannot become, the HTTP/2 preface. `None` at the end of the
+/// stream.
+async fn first_bytes(stream: &mut TcpStream) -> Option<(Bytes, bool)> {
+    // Waiting without a buffer: most connections of a browser stand idle before their first byte.
+    stream.readable().await.ok()?;
+    let mut bytes = BytesMut::with_capacity(FIRST_READ_BYTES);
+    loop {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+        let compared = bytes.len().min(H2_PREFACE.len());
+        if bytes[..compared] != H2_PREFACE[..compared] {
+            return Some((bytes.freeze(), false));
+        }
+        if compared == H2_PREFACE.len() {
+            return Some((bytes.freeze(), true));
+        }
+    }
+}
+
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const FIRST_READ_BYTES: usize = 4096;
+/// A client's TLS handshake may take this long.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,165 @@
+//! Closes connections whose phase has lasted too long.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::{ClientConnection, Phase};
+use crate::alarm::Alarm;
+use crate::clock;
+use crate::worker::{Bounds, Leaving};
+
+/// What is to be done about a connection.
+pub(super) enum Verdict {
+    /// Drop it now.
+    Abort(&'static str),
+    /// Let it end in order.
+    ShutDown,
+}
+
+/// Watches the phases of one connection.
+pub(super) struct Watch<'a> {
+    connection: &'a ClientConnection,
+    bounds: Bounds,
+    alarm: Option<Alarm>,
+    head_since: Option<u64>,
+    /// When a busy connection was last looked at.
+    looked: u64,
+    /// Why the connection was told to end, and until when it may take.
+    closing: Option<(&'static str, u64)>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(connection: &'a ClientConnection, bounds: Bounds) -> Self {
+        Self {
+            connection,
+            bounds,
+            alarm: None,
+            head_since: None,
+            looked: 0,
+            closing: None,
+        }
+    }
+
+    pub(super) fn register(&self, cx: &Context<'_>) {
+        let mut driver = self.connection.driver.borrow_mut();
+        if driver
+            .as_ref()
+            .is_none_or(|waker| !waker.will_wake(cx.waker()))
+        {
+            *driver = Some(cx.waker().clone());
+        }
+    }
+
+    /// Whether an HTTP/2 connection is to say GOAWAY now. HTTP/1.1 says it with its next response,
+    /// or when it has been idle for a moment: a request may be on its way already.
+    pub(super) fn goes_away(&mut self) -> bool {
+        let leaving = self.connection.http2 && self.closing.is_none();
+        match self.connection.leaving.get().filter(|_| leaving) {
+            Some(_) => {
+                self.closing = Some(("drained", u64::MAX));
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn reason(&self, failed: bool) -> &'static str {
+        match self.closing {
+            Some((reason, _)) => reason,
+            None if self.connection.is_leaving() => "drained",
+            None if failed => "error",
+            None => "client",
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        loop {
+            let phase = self.connection.phase();
+            let until = self.until(phase);
+            let when = clock::instant(until);
+            let worker = &self.connection.worker;
+            let alarm = self.alarm.get_or_insert_with(|| worker.alarms.take(when));
+            std::task::ready!(alarm.poll_same_task(when, cx));
+            let now = worker.clock.now().nanos;
+            if let Some((reason, _)) = self.closing {
+                return Poll::Ready(Verdict::Abort(reason));
+            }
+            match phase {
+                Phase::Busy => {
+                    let blocked = self.connection.meter.blocked_since();
+                    let idle = clock::nanos(self.bounds.idle_timeout);
+                    if blocked.is_some_and(|since| now.saturating_sub(since) >= idle) {
+                        return Poll::Ready(Verdict::Abort("stalled"));
+                    }
+                    self.looked = now;
+                }
+                Phase::Head => return Poll::Ready(Verdict::Abort("header-timeout")),
+                Phase::Idle => {
+                    let left = self.connection.is_leaving();
+                    let reason = if left { "drained" } else { "idle" };
+                    self.closing = Some((reason, now + clock::nanos(SHUT_DOWN_TIME_MAX)));
+                    return Poll::Ready(Verdict::ShutDown);
+                }
+            }
+        }
+    }
+
+    /// When this phase has lasted too long.
+    fn until(&mut self, phase: Phase) -> u64 {
+        let connection = self.connection;
+        if let Some((_, until)) = self.closing
+            && until != u64::MAX
+        {
+            return until;
+        }
+        let idle = clock::nanos(self.bounds.idle_timeout);
+        match phase {
+            Phase::Busy => {
+                self.head_since = None;
+                match connection.meter.blocked_since() {
+                    Some(since) => since.saturating_add(idle),
+                    // Any far time will do: it is looked at again when the alarm rings.
+                    None => connection
+                        .idle_since
+                        .get()
+                        .max(self.looked)
+                        .saturating_add(idle),
+                }
+            }
+            Phase::Head => {
+                let worker = &connection.worker;
+                let since = *self
+                    .head_since
+                    .get_or_insert_with(|| worker.clock.now().nanos);
+                since.saturating_add(clock::nanos(self.bounds.header_timeout))
+            }
+            Phase::Idle => {
+                self.head_since = None;
+                let since = connection.idle_since.get();
+                match connection.leaving.get() {
+                    Some((Leaving::Process, at)) => {
+                        since.max(at).saturating_add(clock::nanos(LEAVE_IDLE_AFTER))
+                    }
+                    // Whoever connects has something to ask.
+                    _ if !connection.greeted.get() => {
+                        since.saturating_add(clock::nanos(self.bounds.header_timeout))
+                    }
+                    _ => since.saturating_add(idle),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.connection.worker.alarms.give(alarm);
+        }
+    }
+}
+
+/// An idle HTTP/1.1 connection is closed this long after the process began to drain.
+pub(crate) const LEAVE_IDLE_AFTER: Duration = Duration::from_secs(1);
+/// How long an orderly end may take.
+const SHUT_DOWN_TIME_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,210 @@
+//! The byte stream under hyper: a TCP or TLS socket, with what was read to recognise the protocol
+//! put back in front, a meter of progress, and coalesced writes for HTTP/2.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use crate::clock;
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    /// Clear text.
+    Plain(TcpStream),
+    /// TLS, either side.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What the driver of a connection wants to know about its bytes. Written by one thread only; the
+/// atomics are for the `Send` that hyper asks of upgradable connections.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// Reads that brought bytes.
+    reads: AtomicU64,
+    /// Since when a write has been waiting for the other side, nanoseconds; 0 for not.
+    blocked_since: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
+    }
+
+    /// Since when a write has been waiting for the other side.
+    pub(crate) fn blocked_since(&self) -> Option<u64> {
+        Some(self.blocked_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    fn read(&self) {
+        self.reads.store(self.reads.load(Relaxed) + 1, Relaxed);
+    }
+
+    fn wrote(&self, blocked: bool) {
+        let since = self.blocked_since.load(Relaxed);
+        if blocked && since == 0 {
+            self.blocked_since.store(clock::now().nanos.max(1), Relaxed);
+        } else if !blocked && since != 0 {
+            self.blocked_since.store(0, Relaxed);
+        }
+    }
+}
+
+/// A socket as hyper gets it.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    socket: Socket,
+    prefix: Bytes,
+    meter: Option<Arc<Meter>>,
+    turn: Turn,
+}
+
+/// Whether the next write lets other tasks go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Writes at once, always.
+    Always,
+    /// Has let the others go first, writes now.
+    Mine,
+    /// Lets the others go first: what they produce joins the same write.
+    Others,
+}
+
+impl Wire {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            prefix: Bytes::new(),
+            meter: None,
+            turn: Turn::Always,
+        }
+    }
+
+    /// Puts bytes that were read already in front.
+    pub(crate) fn with_prefix(mut self, prefix: Bytes) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    pub(crate) fn with_meter(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// Lets every task that is ready go first before it writes, so that the frames of many HTTP/2
+    /// streams leave in one write.
+    pub(crate) fn coalescing(mut self) -> Self {
+        self.turn = Turn::Others;
+        self
+    }
+
+    fn yields(&mut self, cx: &Context<'_>) -> bool {
+        if self.turn == Turn::Others {
+            self.turn = Turn::Mine;
+            cx.waker().wake_by_ref();
+            return true;
+        }
+        false
+    }
+
+    fn wrote<T>(&mut self, result: Poll<T>) -> Poll<T> {
+        if self.turn == Turn::Mine && result.is_ready() {
+            self.turn = Turn::Others;
+        }
+        if let Some(meter) = &self.meter {
+            meter.wrote(result.is_pending());
+        }
+        result
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if this.prefix.is_empty() {
+            ready!(match &mut this.socket {
+                Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+                Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            })?;
+        } else {
+            let taken = this.prefix.len().min(buf.remaining());
+            buf.put_slice(&this.prefix[..taken]);
+            this.prefix.advance(taken);
+            if this.prefix.is_empty() {
+                // Lets go of the buffer.
+                this.prefix = Bytes::new();
+            }
+        }
+        if buf.filled().len() > before
+            && let Some(meter) = &this.meter
+        {
+            meter.read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.yields(cx) {
+            return Poll::Pending;
+        }
+        let result = match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.yields(cx) {
+            return Poll::Pending;
+        }
+        let result = match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.socket {
+            Socket::Plain(stream) => stream.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

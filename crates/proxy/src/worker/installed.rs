@@ -1,0 +1,206 @@
+//! What a worker runs: a configuration with everything resolved that requests and connections need,
+//! swapped as one by an install.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, request};
+use rustls::{ClientConfig, ServerConfig};
+use weir_config::listener::Listener as ListenerConfig;
+use weir_config::service::Protocol;
+use weir_identity::Identity;
+use weir_policy::snapshot::{ListenerId, RouteId, Service, ServiceId, Snapshot};
+use weir_telemetry::Registry;
+use weir_telemetry::request_metrics::RequestMetrics;
+
+use super::Worker;
+use crate::engine::{Binding, Installation};
+use crate::membership::{self, Roster, Seats};
+use crate::pool::Pool;
+use crate::record::{ListenerMetrics, ServiceMetrics};
+
+/// A configuration as one worker runs it.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The revision's number; 0 when its label is not one.
+    pub(crate) revision: u64,
+    pub(crate) identity: Option<Arc<Identity>>,
+    seats: Vec<RefCell<Rc<Seats>>>,
+    service_tls: Vec<Option<Arc<ClientConfig>>>,
+    service_metrics: Vec<Rc<ServiceMetrics>>,
+}
+
+impl Installed {
+    pub(super) fn new(installation: &Installation, roster: &Roster, worker: &Worker) -> Rc<Self> {
+        let snapshot = Arc::clone(&installation.snapshot);
+        let seats = membership::seats(&snapshot, roster, &worker.pool);
+        let service_tls = snapshot
+            .services
+            .iter()
+            .enumerate()
+            .map(|(index, service)| {
+                let config = installation.service_tls.get(index)?.as_ref()?;
+                Some(with_alpn(config, service.protocol))
+            });
+        let service_tls = service_tls.collect();
+        let metrics =
+            |service: &Service| ServiceMetrics::new(worker.index, &service.name, &worker.registry);
+        Rc::new(Self {
+            revision: snapshot.revision.parse().unwrap_or(0),
+            identity: installation.identity.clone(),
+            seats: seats.into_iter().map(RefCell::new).collect(),
+            service_tls,
+            service_metrics: snapshot.services.iter().map(metrics).collect(),
+            snapshot,
+        })
+    }
+
+    /// Who serves this service now.
+    pub(crate) fn seats(&self, service: ServiceId) -> Rc<Seats> {
+        Rc::clone(&self.seats[service.0 as usize].borrow())
+    }
+
+    /// TLS towards endpoints of this service without a mesh identity.
+    pub(crate) fn tls(&self, service: ServiceId) -> Option<&Arc<ClientConfig>> {
+        self.service_tls.get(service.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn metrics(&self, service: ServiceId) -> &Rc<ServiceMetrics> {
+        &self.service_metrics[service.0 as usize]
+    }
+
+    pub(super) fn set_members(&self, name: &str, roster: &Roster, pool: &Pool) {
+        for (service, seats) in self.snapshot.services.iter().zip(&self.seats) {
+            if &*service.name == name {
+                seats.replace(membership::seats_of(service, roster, pool));
+            }
+        }
+    }
+}
+
+/// A client configuration that offers what the service speaks.
+fn with_alpn(config: &Arc<ClientConfig>, protocol: Protocol) -> Arc<ClientConfig> {
+    let offered: &[u8] = match protocol {
+        Protocol::Http1 => b"http/1.1",
+        Protocol::Http2 => b"h2",
+    };
+    if config.alpn_protocols.iter().eq([offered]) {
+        return Arc::clone(config);
+    }
+    let mut config = (**config).clone();
+    config.alpn_protocols = vec![offered.to_vec()];
+    Arc::new(config)
+}
+
+/// What a connection of one listener needs for its next request: swapped as one by an install.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) installed: Rc<Installed>,
+    pub(crate) listener: ListenerId,
+    pub(crate) name: Arc<str>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) mesh: bool,
+    pub(crate) bounds: Bounds,
+    pub(crate) metrics: ListenerMetrics,
+    registry: Registry,
+    by_route: RefCell<RouteMetrics>,
+}
+
+type RouteMetrics =
+    HashMap<(Option<RouteId>, Option<ServiceId>), Arc<RequestMetrics>, foldhash::fast::RandomState>;
+
+impl Entry {
+    pub(crate) fn new(
+        installed: &Rc<Installed>,
+        binding: &Binding,
+        registry: &Registry,
+    ) -> Rc<Self> {
+        let listener = installed.snapshot.listener(binding.listener);
+        Rc::new(Self {
+            installed: Rc::clone(installed),
+            listener: binding.listener,
+            name: Arc::clone(&listener.name),
+            tls: binding.tls.clone(),
+            mesh: binding.mesh,
+            bounds: Bounds::of(listener.config.as_ref()),
+            metrics: ListenerMetrics::new(&listener.name, registry),
+            registry: registry.clone(),
+            by_route: RefCell::default(),
+        })
+    }
+
+    /// The metrics of a route and service: looked up once per worker and install.
+    pub(crate) fn metrics(
+        &self,
+        route: Option<RouteId>,
+        service: Option<ServiceId>,
+    ) -> Arc<RequestMetrics> {
+        let mut by_route = self.by_route.borrow_mut();
+        let metrics = by_route.entry((route, service)).or_insert_with(|| {
+            let snapshot = &self.installed.snapshot;
+            let route = route.map_or("", |route| &snapshot.route(route).name);
+            let service = service.map_or("", |service| &snapshot.service(service).name);
+            self.registry.requests().with(&self.name, route, service)
+        });
+        Arc::clone(metrics)
+    }
+}
+
+/// Bounds of a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) header_bytes_max: usize,
+    pub(crate) header_count_max: usize,
+    pub(crate) connections_max: u64,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) header_timeout: Duration,
+}
+
+impl Bounds {
+    fn of(config: Option<&ListenerConfig>) -> Self {
+        match config {
+            Some(config) => Self {
+                header_bytes_max: usize::try_from(config.header_bytes_max.0)
+                    .unwrap_or(usize::MAX)
+                    .clamp(HEADER_BYTES_MIN, HEADER_BYTES_CEILING),
+                header_count_max: config.header_count_max as usize,
+                connections_max: u64::from(config.connections_max),
+                idle_timeout: config.idle_timeout,
+                header_timeout: config.header_timeout,
+            },
+            None => Self::MESH,
+        }
+    }
+
+    /// Which bound a request's header section is over.
+    pub(crate) fn exceeded_by(&self, head: &request::Parts) -> Option<&'static str> {
+        if head.headers.len() > self.header_count_max {
+            return Some("too many header fields");
+        }
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or(1, |target| target.as_str().len());
+        // As HTTP/1.1 writes it: `name: value`, and an end for each line.
+        let field =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+        let bytes = target + head.headers.iter().map(field).sum::<usize>();
+        (bytes > self.header_bytes_max).then_some("the header section is too long")
+    }
+
+    /// Listeners of a sidecar, which the document does not describe.
+    const MESH: Self = Self {
+        header_bytes_max: 64 * 1024,
+        header_count_max: 100,
+        connections_max: 10_000,
+        idle_timeout: Duration::from_secs(75),
+        header_timeout: Duration::from_secs(10),
+    };
+}
+
+const HEADER_BYTES_MIN: usize = 1024;
+const HEADER_BYTES_CEILING: usize = 1024 * 1024;
