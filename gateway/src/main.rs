@@ -1,0 +1,13 @@
+//! The slim binary: a gateway and nothing else.
+
+use clap::Parser as _;
+use weir_gateway::{GatewayArgs, run};
+use weir_process::exit::Exit;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Exit {
+    run(GatewayArgs::parse())
+}

@@ -1,0 +1,13 @@
+//! The slim binary: a sidecar and nothing else.
+
+use clap::Parser as _;
+use weir_process::exit::Exit;
+use weir_sidecar::{SidecarArgs, run};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Exit {
+    run(SidecarArgs::parse())
+}
