@@ -1,0 +1,16 @@
+//! The gateway's edge: what it speaks, what it refuses, and what it does when a service fails. One
+//! gateway with a file, a scripted upstream behind it, real clients in front.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod bounds;
+mod failures;
+mod limits;
+mod protocols;
+mod requests;
+mod signing;
+mod smuggling;
+mod streams;
+mod tls;
+mod tokens;
+mod upgrades;
+mod upstreams;
