@@ -17,6 +17,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 dir=$(mktemp -d)
+# The origin's worker may run as another user.
+chmod 755 "$dir"
 pids=()
 finish() {
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -25,6 +27,8 @@ finish() {
 }
 trap finish EXIT
 
+# The configuration has a directory of its own: the gateway watches it.
+mkdir "$dir/logs" "$dir/conf"
 head -c 1024 /dev/zero | tr '\0' 'x' > "$dir/1k"
 common="daemon off; worker_processes 1; error_log $dir/error.log; "
 cat > "$dir/origin.conf" <<CONF
@@ -62,20 +66,20 @@ frontend f
 backend b
   server o 127.0.0.1:18100
 CONF
-cat > "$dir/weir.yaml" <<CONF
+cat > "$dir/conf/weir.yaml" <<CONF
 listeners:
   web: { bind: "127.0.0.1:18103" }
 services:
   origin: { endpoints: ["127.0.0.1:18100"] }
 routes:
   - { path: "/*", to: origin }
-access_log: { file: "$dir/weir-access.log" }
+access_log: { file: "$dir/logs/weir-access.log" }
 CONF
 
 taskset -c 1 nginx -c "$dir/origin.conf" & pids+=($!)
 taskset -c 0 nginx -c "$dir/nginx.conf" & pids+=($!); nginx_pid=$!
 taskset -c 0 haproxy -f "$dir/haproxy.cfg" -db >/dev/null 2>&1 & pids+=($!); haproxy_pid=$!
-taskset -c 0 target/dist/weir-gateway --config "$dir/weir.yaml" --workers 1 --admin 127.0.0.1:18190 \
+taskset -c 0 target/dist/weir-gateway --config "$dir/conf/weir.yaml" --workers 1 --admin 127.0.0.1:18190 \
   --state-dir "$dir/state" 2>"$dir/weir.log" & pids+=($!); weir_pid=$!
 
 ready() {

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -95,8 +96,18 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 fn watch(files: &[PathBuf], touched: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let told = Arc::clone(touched);
-    // An error means that events were lost: look to be sure.
-    let mut watcher = notify::recommended_watcher(move |_event| told.notify_one())?;
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        // An error means that events were lost: look to be sure. Reading, also of other files in
+        // the directory, is no reason to look.
+        let is_reading = event.is_ok_and(|event| match event.kind {
+            EventKind::Access(AccessKind::Close(mode)) => mode != AccessMode::Write,
+            EventKind::Access(_) => true,
+            _ => false,
+        });
+        if !is_reading {
+            told.notify_one();
+        }
+    })?;
     let directories: BTreeSet<&Path> = files.iter().map(|file| directory_of(file)).collect();
     for directory in directories {
         watcher.watch(directory, RecursiveMode::NonRecursive)?;
