@@ -133,8 +133,6 @@ metrics! {
         "Requests sent to an endpoint, first tries and retries.";
     UPSTREAM_RETRIES: Counter = "weir_upstream_retries_total" [SERVICE, REASON],
         "Attempts after the first, by why the one before failed.";
-    UPSTREAM_RETRIES_DENIED: Counter = "weir_upstream_retries_denied_total" [SERVICE, REASON],
-        "Retries that would have been useful and were not made, by why not (such as the budget).";
     UPSTREAM_FAILURES: Counter = "weir_upstream_failures_total" [SERVICE, REASON],
         "Attempts that failed, by reason.";
     UPSTREAM_RESPONSE_START: Histogram = "weir_upstream_response_start_seconds" [SERVICE],
@@ -169,8 +167,6 @@ metrics! {
     // The control plane.
     NODES_CONNECTED: Gauge = "weir_control_plane_nodes_connected" [ROLE],
         "Proxies with an open stream now.";
-    PUSHES: Counter = "weir_control_plane_pushes_total" [],
-        "Revisions sent to proxies, one per proxy and revision.";
     ACKS: Counter = "weir_control_plane_acks_total" [],
         "Revisions that a proxy put in force.";
     PUSH_REFUSALS: Counter = "weir_control_plane_push_refusals_total" [],
