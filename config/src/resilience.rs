@@ -15,7 +15,7 @@ use crate::yaml::Node;
 object! {
     /// Deadlines. A route overrides its service field by field; what neither says has the default.
     pub default struct Timeouts: Copy, Eq {
-        /// TCP and TLS together, per attempt.
+        /// TCP and TLS together, per attempt; waiting for a free connection counts.
         // A minute, as some have it, only hides that a host is gone.
         pub connect: Option<Duration> = optional(duration()).unless_told(Duration::from_secs(2)),
         /// From the request sent to the response's head, over all attempts. Not applied to
@@ -122,10 +122,15 @@ impl Outlier {
 }
 
 object! {
-    /// Bounds on what is in flight towards a service, per proxy process.
+    /// Bounds on what is in flight towards a service, per proxy process. Each warns, in the log and
+    /// in a metric, from four fifths on.
     pub default struct Limits: Eq {
-        /// Most requests in flight; more are refused with 503.
+        /// Most requests in flight; more are refused with 503 (`service-overloaded`).
         pub requests: u32 = defaulted(whole(1, 1_000_000), 4096),
+        /// Most requests that wait for a connection where all `connections` are in use; more are
+        /// refused with 503 (`pending-overflow`). They wait no longer than `timeouts.connect`
+        /// (then `pending-timeout`). 0: nobody waits.
+        pub pending: u32 = defaulted(whole(0, 1_000_000), 1024),
         /// Most connections per endpoint and worker.
         pub connections: u32 = defaulted(whole(1, CONNECTIONS_MAX), 1024),
         /// Where it was written.

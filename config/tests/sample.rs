@@ -370,6 +370,12 @@ fn forms_of_a_service() {
         (Some(Percent(12_500)), 5)
     );
     assert!(it.tls.is_some());
+    let limits = (it.limits.requests, it.limits.pending, it.limits.connections);
+    assert_eq!(limits, (4096, 1024, 1024), "what is in force unless told");
+
+    let it = service("{ mesh: a, limits: { requests: 7, pending: 0, connections: 1 } }");
+    let limits = (it.limits.requests, it.limits.pending, it.limits.connections);
+    assert_eq!(limits, (7, 0, 1));
 
     let it = service("{ file: endpoints.yaml }");
     assert!(matches!(it.source, Source::File(_)));

@@ -17,11 +17,15 @@ use crate::limit::Limiter;
 use crate::snapshot::Snapshot;
 
 mod endpoint;
+mod limits;
+mod news;
 #[cfg(test)]
 pub(crate) mod sample;
 mod service;
 
 pub use endpoint::EndpointLive;
+pub use limits::{Limit, LimitUse, Waiting};
+pub use news::{Event, News};
 pub use service::ServiceLive;
 
 /// All live state of one proxy process. Cheap to share; locked only while a document compiles.

@@ -108,6 +108,10 @@ pub enum FailureKind {
     ConnectTimeout,
     /// TLS failed, or the wrong identity answered.
     Tls,
+    /// No connection was free, and too many requests wait for one already.
+    PendingOverflow,
+    /// No connection came free in time.
+    PendingTimeout,
     /// The connection broke before the response head.
     Reset,
     /// The response was not HTTP, or broke its rules.

@@ -58,6 +58,10 @@ pub enum Code {
     NoEndpoint,
     /// The document gives no route for this request.
     NoRoute,
+    /// Too many requests wait for a connection to the service.
+    PendingOverflow,
+    /// No connection to the service came free in time.
+    PendingTimeout,
     /// The listener wants a mesh identity and the connection has none.
     PeerRequired,
     /// A rate limit is used up.
@@ -174,6 +178,8 @@ impl From<FailureKind> for Code {
         match kind {
             FailureKind::Connect => Code::ConnectFailed,
             FailureKind::ConnectTimeout => Code::ConnectTimeout,
+            FailureKind::PendingOverflow => Code::PendingOverflow,
+            FailureKind::PendingTimeout => Code::PendingTimeout,
             FailureKind::Protocol => Code::UpstreamProtocol,
             FailureKind::Reset => Code::UpstreamReset,
             FailureKind::Timeout => Code::UpstreamTimeout,

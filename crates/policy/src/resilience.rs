@@ -13,15 +13,17 @@
 //! | connect, TLS, reset, protocol, timeout | yes | yes |
 //! | status 502, 503, 504 | yes | yes |
 //! | any other 5xx | yes | no: the application failed, the endpoint answered |
+//! | no connection was free (a limit of ours) | no | no |
 //! | anything else | no | no |
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use crate::balance::Chosen;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
-use crate::pipeline::{Attempt, Forward, Next, Outcome};
+use crate::pipeline::{Attempt, FailureKind, Forward, Next, Outcome};
 use crate::refusal::{Code, Refusal};
 use crate::snapshot::Service;
 
@@ -54,33 +56,26 @@ pub fn judge(
     let endpoint = &*attempt.chosen.member.live;
 
     // What it says about the endpoint.
-    if fails_endpoint(attempt.outcome) {
-        endpoint.latency.punish(at.since(attempt.began), at);
-        if service.outlier.enabled && endpoint.ejection.fail(&service.outlier, at) {
-            let ejected = live.eject(&service.outlier, endpoint, at);
-            note.note(|| Step {
-                area: "endpoint",
-                said: format!(
-                    "{} failed {} times in a row and is {}",
-                    attempt.chosen.member.endpoint.address,
-                    service.outlier.consecutive,
-                    if ejected {
-                        "ejected"
-                    } else {
-                        "kept: too many are ejected already"
-                    },
-                ),
-                at: service.outlier.at,
-            });
+    match sign_of_endpoint(attempt.outcome) {
+        Sign::Failure => {
+            endpoint.latency.punish(at.since(attempt.began), at);
+            if service.outlier.enabled && endpoint.ejection.fail(&service.outlier, at) {
+                eject(service, attempt.chosen, at, note);
+            }
         }
-    } else {
-        endpoint.latency.observe(at.since(attempt.began), at);
-        endpoint.ejection.succeed();
+        Sign::None => {}
+        Sign::Success => {
+            endpoint.latency.observe(at.since(attempt.began), at);
+            endpoint.ejection.succeed();
+        }
     }
 
     // What it says about the service.
-    let failed = fails_service(attempt.outcome);
-    if let Some(breaker) = &service.breaker {
+    let sign = sign_of_service(attempt.outcome);
+    if let Some(breaker) = &service.breaker
+        && sign != Sign::None
+    {
+        let failed = sign == Sign::Failure;
         live.breaker.settle(breaker, &forward.permit, failed, at);
     }
 
@@ -99,6 +94,26 @@ pub fn judge(
     }
 }
 
+fn eject(service: &Service, chosen: &Chosen, at: Moment, note: &mut impl Note) {
+    let ejected = service
+        .live
+        .eject(&service.outlier, &chosen.member.live, at);
+    note.note(|| Step {
+        area: "endpoint",
+        said: format!(
+            "{} failed {} times in a row and is {}",
+            chosen.member.endpoint.address,
+            service.outlier.consecutive,
+            if ejected {
+                "ejected"
+            } else {
+                "kept: too many are ejected already"
+            },
+        ),
+        at: service.outlier.at,
+    });
+}
+
 /// Whether another attempt is safe and affordable. The budget is asked last, since asking takes.
 fn decide(
     service: &Service,
@@ -109,18 +124,23 @@ fn decide(
     draw: u64,
 ) -> Decision {
     let plan = &forward.retry;
-    let (wanted, unsent) = match attempt.outcome {
+    let (wanted, unsent, ours) = match attempt.outcome {
         Outcome::Response { status } => {
-            (plan.statuses.binary_search(&status.as_u16()).is_ok(), false)
+            let wanted = plan.statuses.binary_search(&status.as_u16()).is_ok();
+            (wanted, false, false)
         }
-        Outcome::Failure { sent, .. } => (true, !sent),
+        Outcome::Failure { sent, kind } => (true, !sent, is_ours(kind)),
     };
+    let another = attempt.number < attempt.chosen.choices();
     let stop = if !wanted {
         Some(Stop::NotAsked)
     } else if !unsent && plan.unsent_only {
         Some(Stop::PerhapsSent)
     } else if !unsent && !is_idempotent(method) {
         Some(Stop::NotIdempotent)
+    } else if ours && !another {
+        // Waiting again for the same connections would only lengthen the queue.
+        Some(Stop::NoOther)
     } else if !attempt.replayable {
         Some(Stop::NotReplayable)
     } else if attempt.number > plan.attempts {
@@ -135,9 +155,7 @@ fn decide(
     match stop {
         Some(stop) => Decision::Stop(stop),
         // Another endpoint is there that has not been asked: it need not wait for the first one.
-        None if unsent && attempt.number < attempt.chosen.choices() => {
-            Decision::Retry(Duration::ZERO)
-        }
+        None if unsent && another => Decision::Retry(Duration::ZERO),
         None => Decision::Retry(pause(plan.backoff, attempt.number, draw)),
     }
 }
@@ -153,6 +171,7 @@ enum Stop {
     BreakerOpen,
     NoAttempts,
     NoBudget,
+    NoOther,
     NotAsked,
     NotIdempotent,
     NotReplayable,
@@ -172,6 +191,7 @@ impl Decision {
             Decision::Stop(Stop::BreakerOpen) => "the breaker is not closed",
             Decision::Stop(Stop::NoAttempts) => "no attempt is left",
             Decision::Stop(Stop::NoBudget) => "the retry budget is used up",
+            Decision::Stop(Stop::NoOther) => "there is no other endpoint with free connections",
             Decision::Stop(Stop::NotAsked) => return "the response is delivered".to_owned(),
             Decision::Stop(Stop::NotIdempotent) => {
                 "the request may have been received, and its method is not idempotent"
@@ -203,21 +223,43 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-fn fails_endpoint(outcome: Outcome) -> bool {
+/// What an outcome says about somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Failure,
+    /// Nothing: they were not asked.
+    None,
+    Success,
+}
+
+fn sign_of_endpoint(outcome: Outcome) -> Sign {
     match outcome {
-        Outcome::Failure { .. } => true,
-        Outcome::Response { status } => matches!(
-            status,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        ),
+        Outcome::Failure { kind, .. } if is_ours(kind) => Sign::None,
+        Outcome::Failure { .. } => Sign::Failure,
+        Outcome::Response { status } => match status {
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Sign::Failure,
+            _ => Sign::Success,
+        },
     }
 }
 
-fn fails_service(outcome: Outcome) -> bool {
+fn sign_of_service(outcome: Outcome) -> Sign {
     match outcome {
-        Outcome::Failure { .. } => true,
-        Outcome::Response { status } => status.is_server_error(),
+        Outcome::Failure { kind, .. } if is_ours(kind) => Sign::None,
+        Outcome::Failure { .. } => Sign::Failure,
+        Outcome::Response { status } if status.is_server_error() => Sign::Failure,
+        Outcome::Response { .. } => Sign::Success,
     }
+}
+
+/// Whether it was a limit of ours that failed the attempt: the endpoint was not even asked.
+fn is_ours(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::PendingOverflow | FailureKind::PendingTimeout
+    )
 }
 
 /// Most times the base that a pause is.

@@ -148,6 +148,8 @@ pub struct Service {
     pub connection_class: u64,
     /// Most connections per endpoint and worker.
     pub connections_max: u32,
+    /// Most requests that wait for a connection.
+    pub pending_max: u32,
     /// Most requests in flight.
     pub requests_max: u32,
     /// Breaker settings.

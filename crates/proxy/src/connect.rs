@@ -15,8 +15,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 use weir_identity::{Expect, Identity, SpiffeId};
 use weir_policy::pipeline::FailureKind;
+use weir_policy::snapshot::Service;
 
-use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn};
+use crate::clock;
+use crate::happenings;
+use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
 use crate::record::ServiceMetrics;
 use crate::serve::LocalExec;
 use crate::wire::{Socket, Wire};
@@ -30,8 +33,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) server_name: Option<&'a str>,
     /// Who we are in the mesh.
     pub(crate) identity: Option<&'a Arc<Identity>>,
-    /// Most connections per endpoint and worker.
-    pub(crate) connections_max: u32,
+    /// The service, for its limits.
+    pub(crate) service: &'a Service,
     /// Where connections are counted.
     pub(crate) metrics: &'a Rc<ServiceMetrics>,
 }
@@ -42,6 +45,12 @@ pub(crate) enum ConnectError {
     /// The endpoint does not speak HTTP/2 although the service says so.
     #[error("the endpoint did not agree on HTTP/2")]
     Alpn,
+    /// All connections are in use, and too many wait for one already.
+    #[error("all connections are in use, and too many requests wait for one")]
+    Full,
+    /// All connections stayed in use until the deadline.
+    #[error("no connection came free within {0:?}")]
+    FullTimeout(Duration),
     /// The HTTP handshake failed.
     #[error("the HTTP handshake failed: {0}")]
     Handshake(#[from] hyper::Error),
@@ -82,6 +91,8 @@ impl ConnectError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
             ConnectError::Alpn | ConnectError::Handshake(_) => FailureKind::Protocol,
+            ConnectError::Full => FailureKind::PendingOverflow,
+            ConnectError::FullTimeout(_) => FailureKind::PendingTimeout,
             ConnectError::Identity { .. }
             | ConnectError::ServerName { .. }
             | ConnectError::Tls(_) => FailureKind::Tls,
@@ -98,7 +109,7 @@ pub(crate) async fn line(
     plan: &Plan<'_>,
     timeout: Duration,
 ) -> Result<Line, ConnectError> {
-    match lane.turn(plan.connections_max) {
+    match lane.turn(plan.service.connections_max) {
         Turn::Go(line) => Ok(line),
         // Boxed: connections are made rarely, and every exchange would carry the size.
         first => Box::pin(slow_line(lane, plan, timeout, first)).await,
@@ -111,18 +122,36 @@ async fn slow_line(
     timeout: Duration,
     mut turn: Turn,
 ) -> Result<Line, ConnectError> {
+    let service = plan.service;
+    // The place among those who wait because all connections are in use.
+    let mut place = None;
     let made = async {
         loop {
             match turn {
                 Turn::Go(line) => return Ok(line),
-                Turn::Open(opening) => return open(opening, plan).await,
-                Turn::Wait => lane.changed().await,
+                Turn::Open(opening) => {
+                    place = None;
+                    let open_now = lane.open_now();
+                    service.live.connected(service, open_now, clock::now());
+                    happenings::tell(service);
+                    return open(opening, plan).await;
+                }
+                Turn::Wait(Wait::Opening) => place = None,
+                Turn::Wait(Wait::Full) if place.is_none() => {
+                    service.live.connections_reached();
+                    let taken = service.live.wait(service, clock::now());
+                    happenings::tell(service);
+                    place = Some(taken.map_err(|_| ConnectError::Full)?);
+                }
+                Turn::Wait(Wait::Full) => {}
             }
-            turn = lane.turn(plan.connections_max);
+            lane.changed().await;
+            turn = lane.turn(service.connections_max);
         }
     };
     match tokio::time::timeout(timeout, made).await {
         Ok(result) => result,
+        Err(_) if place.is_some() => Err(ConnectError::FullTimeout(timeout)),
         Err(_) => Err(ConnectError::Timeout(timeout)),
     }
 }

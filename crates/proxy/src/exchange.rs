@@ -22,6 +22,7 @@ use weir_telemetry::trace_context::{Draw, TraceContext};
 
 use crate::attempt::Deadlines;
 use crate::body::{Download, Inbound, Intake, Never, Patience, Reply};
+use crate::happenings;
 use crate::pool::Line;
 use crate::record::Ledger;
 use crate::respond;
@@ -148,6 +149,7 @@ impl Exchange {
             Then::Forward(ref plan) => plan,
         };
         ledger.service = Some(plan.service);
+        happenings::tell(entry.installed.snapshot.service(plan.service));
         // Prepare: what leaves is the same for every attempt.
         let snapshot = &entry.installed.snapshot;
         let asked = head.extensions.remove::<OnUpgrade>();

@@ -18,6 +18,7 @@ mod connect;
 mod engine;
 mod exchange;
 pub mod feed;
+mod happenings;
 pub mod keys;
 mod listen;
 mod membership;

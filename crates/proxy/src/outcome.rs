@@ -60,6 +60,7 @@ pub(crate) fn termination(kind: FailureKind, attempts: u32) -> Termination {
     }
     match kind {
         FailureKind::Connect | FailureKind::ConnectTimeout => Termination::UpstreamConnect,
+        FailureKind::PendingOverflow | FailureKind::PendingTimeout => Termination::Refused,
         FailureKind::Protocol => Termination::UpstreamInvalid,
         FailureKind::Reset => Termination::UpstreamResetBeforeBytes,
         FailureKind::Timeout => Termination::UpstreamTimeout,

@@ -159,7 +159,7 @@ async fn send(
                 .as_ref()
                 .and_then(|tls| tls.server_name.as_deref()),
             identity: installed.identity.as_ref(),
-            connections_max: service.connections_max,
+            service,
             metrics: installed.metrics(id),
         },
         intake: intake.as_ref(),

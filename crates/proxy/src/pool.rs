@@ -12,7 +12,7 @@ use std::rc::Rc;
 mod lane;
 mod line;
 
-pub(crate) use lane::{Lane, LaneKey, OpenConnection, Opening, Resolved, Turn};
+pub(crate) use lane::{Lane, LaneKey, OpenConnection, Opening, Resolved, Turn, Wait};
 pub(crate) use line::{H1Line, Line, Shared};
 
 /// All lanes of one worker.

@@ -60,6 +60,24 @@ pub trait Cell: sealed::Sealed + Send + Sync + Sized + 'static {
     fn shelf(shelves: &Shelves) -> &Shelf<Self>;
 }
 
+/// A kind of metric whose value is one number.
+pub trait Scalar: Cell {
+    /// That number as a sample, without labels.
+    fn sample_of(value: f64) -> Metric;
+}
+
+impl Scalar for Counter {
+    fn sample_of(value: f64) -> Metric {
+        counter_sample(value)
+    }
+}
+
+impl Scalar for Gauge {
+    fn sample_of(value: f64) -> Metric {
+        gauge_sample(value)
+    }
+}
+
 impl Cell for Counter {
     const KIND: MetricType = MetricType::COUNTER;
 

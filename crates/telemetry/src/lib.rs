@@ -16,5 +16,5 @@ pub mod sharded;
 pub mod termination;
 pub mod trace_context;
 
-pub use family::Family;
+pub use family::{Family, Scalar};
 pub use registry::Registry;

@@ -84,6 +84,8 @@ pub const ROUTE: &str = "route";
 pub const SERVICE: &str = "service";
 /// Label: status class (`1xx` … `5xx`, `none` when no status was sent).
 pub const STATUS: &str = "status";
+/// Label: key of a service's limit.
+pub const LIMIT: &str = "limit";
 /// Label: why, from a closed list.
 pub const REASON: &str = "reason";
 /// Label: reason code of a refusal.
@@ -141,6 +143,14 @@ metrics! {
         "Connections to endpoints open now, idle ones included.";
     UPSTREAM_CONNECTIONS_CREATED: Counter = "weir_upstream_connections_created_total" [SERVICE],
         "Connections made to endpoints.";
+    UPSTREAM_REQUESTS_ACTIVE: Gauge = "weir_upstream_requests_active" [SERVICE],
+        "Requests in flight towards a service now, as `limits.requests` counts them.";
+    UPSTREAM_REQUESTS_PENDING: Gauge = "weir_upstream_requests_pending" [SERVICE],
+        "Requests that wait for a connection now, as `limits.pending` counts them.";
+    LIMITS_NEARLY_FULL: Counter = "weir_upstream_limits_nearly_full_total" [SERVICE, LIMIT],
+        "How often a limit of a service was found at least four fifths in use: the warning.";
+    LIMITS_REACHED: Counter = "weir_upstream_limits_reached_total" [SERVICE, LIMIT],
+        "How often a limit refused a request (requests, pending) or made it wait (connections).";
     BREAKER_STATE: Gauge = "weir_upstream_breaker_state" [SERVICE],
         "Circuit breaker of a service: 0 closed, 1 half open, 2 open.";
     ENDPOINTS: Gauge = "weir_upstream_endpoints" [SERVICE, STATE],

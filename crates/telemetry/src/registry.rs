@@ -7,17 +7,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
 use crate::family::{
-    Cell, Family, LABEL_SETS_MAX, Shelf, ShelfMap, Shelves, gauge_sample, label_pairs,
-    metric_family,
+    Cell, Family, LABEL_SETS_MAX, Scalar, Shelf, ShelfMap, Shelves, label_pairs, metric_family,
 };
 use crate::names::{ALL, Named};
 use crate::process_metrics;
 use crate::request_metrics::RequestMetricsTable;
-use crate::sharded::Gauge;
 
 /// The metrics of a process. Clones share them.
 #[derive(Clone, Debug)]
@@ -63,16 +61,20 @@ impl Registry {
         Arc::clone(&self.inner.requests)
     }
 
-    /// Reads a gauge at each scrape from where the truth is. `read` calls its argument with label
-    /// values and a value, as often as there are label sets; above 10,000 the rest is left out. It
-    /// runs on the thread that serves the scrape and must not wait for anything.
-    pub fn sampled(
+    /// Reads a gauge or counter at each scrape from where the truth is. `read` calls its argument
+    /// with label values and a value, as often as there are label sets; above 10,000 the rest is
+    /// left out. It runs on the thread that serves the scrape and must not wait for anything.
+    pub fn sampled<T: Scalar>(
         &self,
-        named: &Named<Gauge>,
+        named: &Named<T>,
         read: impl Fn(&mut dyn FnMut(&[&str], f64)) + Send + Sync + 'static,
     ) {
         let sampled = Sampled {
-            named: *named,
+            name: named.name,
+            help: named.help,
+            labels: named.labels,
+            kind: T::KIND,
+            sample: T::sample_of,
             read: Box::new(read),
         };
         self.inner
@@ -108,13 +110,17 @@ struct Inner {
 type Read = dyn Fn(&mut dyn FnMut(&[&str], f64)) + Send + Sync;
 
 struct Sampled {
-    named: Named<Gauge>,
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    kind: MetricType,
+    sample: fn(f64) -> Metric,
     read: Box<Read>,
 }
 
 impl fmt::Debug for Sampled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.named.fmt(f)
+        f.write_str(self.name)
     }
 }
 
@@ -123,12 +129,12 @@ impl Sampled {
         let mut samples = Vec::new();
         (self.read)(&mut |values, value| {
             if samples.len() < LABEL_SETS_MAX {
-                let mut sample = gauge_sample(value);
-                sample.set_label(label_pairs(self.named.labels, values));
+                let mut sample = (self.sample)(value);
+                sample.set_label(label_pairs(self.labels, values));
                 samples.push(sample);
             }
         });
-        metric_family(self.named.name, self.named.help, Gauge::KIND, samples)
+        metric_family(self.name, self.help, self.kind, samples)
     }
 }
 

@@ -316,31 +316,3 @@ async fn an_endpoint_that_keeps_failing_is_left_out() {
         0.0
     );
 }
-
-#[tokio::test]
-async fn more_requests_in_flight_than_allowed_are_refused() {
-    let upstream = Upstream::start(Answer::Hang);
-    let service = format!(
-        "endpoints: [\"{}\"], limits: {{ requests: 2 }}",
-        upstream.addr()
-    );
-    let gateway = gateway_with(&service).await;
-    let url = gateway.url("/held");
-    let held: Vec<_> = (0..2)
-        .map(|_| {
-            let url = url.clone();
-            tokio::spawn(async move { weir_testkit::client::Client::http1().get(&url).await })
-        })
-        .collect();
-    upstream.wait_for_requests(2, DEADLINE).await;
-    let answer = gateway.get("/x").await;
-    gateway
-        .assert_refused(&answer, 503, "service-overloaded")
-        .await;
-    for request in held {
-        request.abort();
-    }
-    // The places come back when the clients are gone.
-    upstream.set_script(Reply::ok(""));
-    eventually(DEADLINE, async || gateway.get("/x").await.status == 200).await;
-}

@@ -64,6 +64,7 @@ fn service(name: &str, written: &Written, live: &Live) -> Service {
         tls: written.tls.clone(),
         connection_class: connection_class(written.protocol, written.tls.as_ref()),
         connections_max: written.limits.connections,
+        pending_max: written.limits.pending,
         requests_max: written.limits.requests,
         breaker: written.breaker.clone(),
         outlier: written.outlier.clone(),
@@ -93,6 +94,7 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
         tls: None,
         connection_class: connection_class(protocol, None),
         connections_max: INBOUND_CONNECTIONS_MAX,
+        pending_max: INBOUND_REQUESTS_MAX,
         requests_max: INBOUND_REQUESTS_MAX,
         breaker: None,
         outlier: Outlier {

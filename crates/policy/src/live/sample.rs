@@ -26,6 +26,7 @@ pub(crate) fn service(balance: Balance) -> Service {
         tls: None,
         connection_class: 0,
         connections_max: 1024,
+        pending_max: 1024,
         requests_max: 4096,
         breaker: None,
         outlier: outlier(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use weir_config::endpoint::Endpoint;
 use weir_config::resilience::Outlier;
 
-use crate::live::EndpointLive;
+use crate::live::{EndpointLive, Limit, LimitUse, News};
 use crate::moment::Moment;
 use crate::pipeline::Permit;
 use crate::refusal::{Code, Refusal};
@@ -23,9 +23,12 @@ use crate::snapshot::Service;
 #[repr(align(128))]
 pub struct ServiceLive {
     in_flight: AtomicU32,
-    overloaded: AtomicU64,
     /// When an ejection that the share forbade may be tried again, nanoseconds.
     ejection_not_before: AtomicU64,
+    /// What waits, and the warnings.
+    pub(crate) limits: LimitUse,
+    /// What is worth a line in the log.
+    pub(crate) news: News,
     /// The circuit breaker.
     pub(crate) breaker: BreakerLive,
     /// The retry budget.
@@ -48,7 +51,7 @@ impl ServiceLive {
             settled: AtomicBool::new(false),
         };
         if before >= service.requests_max {
-            self.overloaded.fetch_add(1, Ordering::Relaxed);
+            self.limits.reached(Limit::Requests);
             return Err(Refusal::new(Code::ServiceOverloaded).with_retry_after(OVERLOAD_PAUSE));
         }
         if let Some(breaker) = &service.breaker {
@@ -59,6 +62,13 @@ impl ServiceLive {
                 }
             }
         }
+        self.limits.used(
+            Limit::Requests,
+            before.saturating_add(1),
+            service.requests_max,
+            &self.news,
+            at,
+        );
         self.budget.deposit(at);
         Ok(permit)
     }
@@ -69,17 +79,16 @@ impl ServiceLive {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether the requests in flight have come within a fifth of their bound: the warning before
-    /// `service-overloaded` bites.
+    /// What waits, and how often limits were near or reached.
     #[must_use]
-    pub fn nearly_full(&self, service: &Service) -> bool {
-        u64::from(self.in_flight()) * 5 >= u64::from(service.requests_max) * 4
+    pub fn limits(&self) -> &LimitUse {
+        &self.limits
     }
 
-    /// How many requests the bound refused, ever.
+    /// What is worth a line in the log and was not told yet.
     #[must_use]
-    pub fn overloaded_total(&self) -> u64 {
-        self.overloaded.load(Ordering::Relaxed)
+    pub fn news(&self) -> &News {
+        &self.news
     }
 
     /// The circuit breaker.

@@ -321,6 +321,17 @@ fn enter(
         said: format!("it goes to `{}`", service.name),
         at: destination.at,
     });
+    note.note(|| Step {
+        area: "limits",
+        said: format!(
+            "{} of {} requests are in flight, {} of {} wait for a connection",
+            service.live.in_flight(),
+            service.requests_max,
+            service.live.limits().waiting(),
+            service.pending_max,
+        ),
+        at: service.at,
+    });
     let permit = service.live.enter(service, at)?;
     Ok(Forward {
         service: destination.service,

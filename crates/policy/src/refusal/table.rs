@@ -21,6 +21,8 @@ pub(super) const ALL: &[Code] = &[
     Code::NoEndpoint,
     Code::NoRoute,
     Code::PeerRequired,
+    Code::PendingOverflow,
+    Code::PendingTimeout,
     Code::RateLimited,
     Code::RequestTimeout,
     Code::ServiceOverloaded,
@@ -135,6 +137,18 @@ pub(super) fn row(code: Code) -> &'static Row {
             "peer-required", StatusCode::FORBIDDEN, "http_request_denied",
             "This listener takes requests from mesh identities only",
             "Call through a sidecar or the gateway.",
+        ) },
+        Code::PendingOverflow => const { &new(
+            "pending-overflow", StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached",
+            "Too many requests wait for a connection to this service",
+            "All of `limits.connections` are in use and `limits.pending` requests wait for one \
+             already: the service answers too slowly, or the limits are too small.",
+        ) },
+        Code::PendingTimeout => const { &new(
+            "pending-timeout", StatusCode::GATEWAY_TIMEOUT, "connection_limit_reached",
+            "No connection to the service came free in time",
+            "All of `limits.connections` stayed in use for `timeouts.connect`: the service \
+             answers too slowly, or the limit is too small.",
         ) },
         Code::RateLimited => const { &new(
             "rate-limited", StatusCode::TOO_MANY_REQUESTS, "http_request_denied",

@@ -10,6 +10,7 @@ use weir_config::units::Percent;
 
 use super::{BreakerState, judge, pause};
 use crate::balance::{Chosen, Members, Tried, pick};
+use crate::live::Limit;
 use crate::live::sample::{breaker, forward, members, moment, service};
 use crate::moment::Moment;
 use crate::pipeline::{Attempt, FailureKind, Forward, Next, Outcome};
@@ -155,6 +156,44 @@ fn only_unsent_requests_are_tried_again_where_that_is_asked() {
         forward.retry.statuses = [503].into();
         let next = first(&service, &forward, method.clone(), outcome);
         assert_eq!(next, expected, "{method} {outcome:?}");
+    }
+}
+
+/// What a limit of ours refused, no endpoint is blamed for; another endpoint may have room.
+#[test]
+fn waiting_in_vain_says_nothing_about_endpoint_or_service() {
+    let mut service = service(Balance::RoundRobin);
+    service.breaker = Some(breaker());
+    for (kind, code) in [
+        (FailureKind::PendingOverflow, Code::PendingOverflow),
+        (FailureKind::PendingTimeout, Code::PendingTimeout),
+    ] {
+        let permit = forward(&service, moment(0)).unwrap();
+        let full = failure(kind, false);
+        assert_eq!(first(&service, &permit, Method::POST, full), AT_ONCE);
+        let lone = members(&service, &[1]);
+        fail_at(&service, &lone, 0, 20, full);
+        assert!(!lone.endpoints[0].live.is_ejected(moment(1)));
+        assert_eq!(lone.endpoints[0].live.failures(), 0);
+        assert_eq!(service.live.breaker().state(), BreakerState::Closed);
+        let chosen = choose(&service, &lone, moment(0));
+        let attempt = Attempt {
+            chosen: &chosen,
+            number: 1,
+            began: moment(0),
+            outcome: full,
+            replayable: true,
+        };
+        let next = judge(
+            &service,
+            &permit,
+            &Method::GET,
+            &attempt,
+            moment(1),
+            0,
+            &mut (),
+        );
+        assert_eq!(next, gives_up(code), "a lone endpoint");
     }
 }
 
@@ -398,14 +437,17 @@ fn requests_in_flight_are_bounded_and_warned_about() {
     let mut held: Vec<_> = (0..7)
         .map(|_| forward(&service, moment(0)).unwrap())
         .collect();
-    assert!(!service.live.nearly_full(&service));
+    assert!(!service.live.news().any());
     held.push(forward(&service, moment(0)).unwrap());
-    assert!(service.live.nearly_full(&service), "eight of ten");
+    assert!(service.live.news().any(), "eight of ten");
     held.extend((0..2).map(|_| forward(&service, moment(0)).unwrap()));
     let refused = forward(&service, moment(0)).unwrap_err();
     assert_eq!(refused.code, Code::ServiceOverloaded);
     assert_eq!(
-        (service.live.in_flight(), service.live.overloaded_total()),
+        (
+            service.live.in_flight(),
+            service.live.limits().reached_total(Limit::Requests)
+        ),
         (10, 1)
     );
     held.pop();

@@ -14,6 +14,7 @@ use weir_telemetry::termination::Termination;
 use crate::attempt::{self, Attempted, ClientFault, Deadlines, Try};
 use crate::body::Intake;
 use crate::connect::Plan;
+use crate::happenings;
 use crate::membership::Seats;
 use crate::outcome;
 use crate::pool::Line;
@@ -94,6 +95,7 @@ impl Attempts<'_> {
                 replayable: self.intake.is_none_or(|intake| intake.replayable()),
             };
             let next = self.judge(ledger.method(), &finished, now);
+            happenings::tell(self.entry.installed.snapshot.service(self.plan.service));
             match step(next, outcome, answered, head.is_some(), ledger.attempts) {
                 Step::Deliver((response, line)) => return Ok((chosen, response, line)),
                 Step::Refuse(refused) => {
@@ -150,7 +152,7 @@ impl Attempts<'_> {
                     .as_ref()
                     .and_then(|tls| tls.server_name.as_deref()),
                 identity: installed.identity.as_ref(),
-                connections_max: service.connections_max,
+                service,
                 metrics: installed.metrics(self.plan.service),
             },
             intake: self.intake,

@@ -83,7 +83,16 @@ pub(crate) enum Turn {
     /// Make a connection; the opening counts until it is dropped.
     Open(Opening),
     /// Wait until something changes.
-    Wait,
+    Wait(Wait),
+}
+
+/// What an exchange waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// As many connections as are allowed are open and in use.
+    Full,
+    /// An HTTP/2 connection is being made.
+    Opening,
 }
 
 impl Lane {
@@ -110,8 +119,11 @@ impl Lane {
             if let Some(line) = self.take_shared() {
                 return Turn::Go(Line::H2(line));
             }
-            if self.opening.get() || self.open.get() >= connections_max {
-                return Turn::Wait;
+            if self.opening.get() {
+                return Turn::Wait(Wait::Opening);
+            }
+            if self.open.get() >= connections_max {
+                return Turn::Wait(Wait::Full);
             }
             return Turn::Open(Opening::new(Rc::clone(self)));
         }
@@ -119,7 +131,7 @@ impl Lane {
             return Turn::Go(Line::H1(line));
         }
         if self.open.get() >= connections_max {
-            return Turn::Wait;
+            return Turn::Wait(Wait::Full);
         }
         Turn::Open(Opening::new(Rc::clone(self)))
     }
@@ -132,6 +144,11 @@ impl Lane {
     /// Connections open, idle ones included.
     pub(super) fn open(&self) -> usize {
         self.open.get() as usize
+    }
+
+    /// Connections open or being made, idle ones included.
+    pub(crate) fn open_now(&self) -> u32 {
+        self.open.get()
     }
 
     /// Keeps a connection that falls idle `now` for the next exchange.

@@ -148,6 +148,8 @@ pub(crate) fn failure_label(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Connect => "connect",
         FailureKind::ConnectTimeout => "connect-timeout",
+        FailureKind::PendingOverflow => "pending-overflow",
+        FailureKind::PendingTimeout => "pending-timeout",
         FailureKind::Protocol => "protocol",
         FailureKind::Reset => "reset",
         FailureKind::Timeout => "timeout",

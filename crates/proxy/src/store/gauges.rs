@@ -7,12 +7,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use weir_identity::Identity;
 use weir_policy::resilience::BreakerState;
+use weir_policy::snapshot::Service;
+use weir_telemetry::Scalar;
+use weir_telemetry::names::Named;
 use weir_telemetry::sharded::{Counter, Gauge};
 use weir_telemetry::{Registry, names};
 
 use super::InForce;
 use crate::clock;
 use crate::tls::TlsFiles;
+
+mod limits;
 
 /// Handles to the metrics of changes.
 #[derive(Debug)]
@@ -46,13 +51,9 @@ impl Gauges {
                 );
             }
         });
-        let (of_endpoints, of_breakers) = (in_force.clone(), in_force);
-        registry.sampled(&names::ENDPOINTS, move |tell| {
-            endpoints(&of_endpoints, tell)
-        });
-        registry.sampled(&names::BREAKER_STATE, move |tell| {
-            breakers(&of_breakers, tell)
-        });
+        limits::sample(registry, &in_force);
+        of_services(registry, &names::ENDPOINTS, &in_force, endpoints);
+        of_services(registry, &names::BREAKER_STATE, &in_force, breaker);
         Self {
             applied: registry.single(&names::CONFIG_APPLIED),
             refused: registry.single(&names::CONFIG_REFUSED),
@@ -76,39 +77,45 @@ impl Gauges {
 
 type InForceReceiver = watch::Receiver<Option<Arc<InForce>>>;
 
-fn endpoints(in_force: &InForceReceiver, tell: &mut dyn FnMut(&[&str], f64)) {
-    let Some(in_force) = in_force.borrow().clone() else {
-        return;
-    };
-    let now = clock::now();
-    for service in &in_force.snapshot.services {
-        let known = service.live.endpoints();
-        let ejected = known
-            .iter()
-            .filter(|(_, live)| live.is_ejected(now))
-            .count();
-        tell(&[&service.name, "fit"], (known.len() - ejected) as f64);
-        tell(&[&service.name, "ejected"], ejected as f64);
-    }
+/// Reads a metric of every service in force at each scrape.
+fn of_services<T: Scalar>(
+    registry: &Registry,
+    named: &Named<T>,
+    in_force: &InForceReceiver,
+    read: impl Fn(&Service, &mut dyn FnMut(&[&str], f64)) + Send + Sync + 'static,
+) {
+    let in_force = in_force.clone();
+    registry.sampled(named, move |tell| {
+        let Some(in_force) = in_force.borrow().clone() else {
+            return;
+        };
+        for service in &in_force.snapshot.services {
+            read(service, tell);
+        }
+    });
 }
 
-fn breakers(in_force: &InForceReceiver, tell: &mut dyn FnMut(&[&str], f64)) {
-    let Some(in_force) = in_force.borrow().clone() else {
-        return;
-    };
-    for service in in_force
-        .snapshot
-        .services
+fn endpoints(service: &Service, tell: &mut dyn FnMut(&[&str], f64)) {
+    let now = clock::now();
+    let known = service.live.endpoints();
+    let ejected = known
         .iter()
-        .filter(|service| service.breaker.is_some())
-    {
-        let state = match service.live.breaker().state() {
-            BreakerState::Closed => 0.0,
-            BreakerState::HalfOpen => 1.0,
-            BreakerState::Open => 2.0,
-        };
-        tell(&[&service.name], state);
+        .filter(|(_, live)| live.is_ejected(now))
+        .count();
+    tell(&[&service.name, "fit"], (known.len() - ejected) as f64);
+    tell(&[&service.name, "ejected"], ejected as f64);
+}
+
+fn breaker(service: &Service, tell: &mut dyn FnMut(&[&str], f64)) {
+    if service.breaker.is_none() {
+        return;
     }
+    let state = match service.live.breaker().state() {
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
+    };
+    tell(&[&service.name], state);
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
