@@ -12,7 +12,7 @@ use crate::position::{Located, Position};
 use crate::resilience::{Retry, Timeouts};
 use crate::syntax::host::{authority, host_pattern, network};
 use crate::syntax::http::{
-    changeable_header, content_type, header_name, header_value, method, scheme,
+    changeable_header, content_type, cookie_name, header_name, header_value, method, scheme,
 };
 use crate::syntax::path::{rewritten_path, target_path};
 use crate::syntax::plain::whole;
@@ -44,6 +44,9 @@ object! {
         /// Query parameters that must match.
         pub query: Vec<(Located<String>, ValuePattern)> =
             empty(map(text(), of::<ValuePattern>())),
+        /// Cookies that must match. Their names are case-sensitive.
+        pub cookies: Vec<(Located<String>, ValuePattern)> =
+            empty(map(cookie_name(), of::<ValuePattern>())),
         /// Client networks it is for.
         pub clients: Vec<IpNet> = empty(list(network()).not_empty()).note("any"),
         /// Listeners it is attached to. The name `mesh` is the outbound listener of every sidecar.
@@ -89,6 +92,7 @@ impl Route {
             methods: Vec::new(),
             headers: Vec::new(),
             query: Vec::new(),
+            cookies: Vec::new(),
             clients: Vec::new(),
             listeners: Vec::new(),
             auth: None,

@@ -272,6 +272,21 @@ fn forms_of_a_route() {
     );
     assert_eq!(it.query[0].1, ValuePattern::Regex("a|b".into()));
 
+    let it = route("cookies: { Beta: \"2\", seen: true, lang: { prefix: de } }");
+    let cookies: Vec<_> = it
+        .cookies
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()))
+        .collect();
+    assert_eq!(
+        cookies,
+        [
+            ("Beta", ValuePattern::Exact("2".into())),
+            ("seen", ValuePattern::Present),
+            ("lang", ValuePattern::Prefix("de".into())),
+        ]
+    );
+
     let it =
         route("limit: [{ rate: 5/10s, burst: 9 }, { rate: 1/s, by: header.X-Key, shared: s }]");
     assert_eq!(it.limits[0].burst, Some(9));

@@ -59,6 +59,27 @@ fn parse_header_name(text: &str) -> Result<HeaderName, Complaint> {
     })
 }
 
+/// The name of a cookie: a token, in the case that the client sends (RFC 6265 section 4.1.1).
+pub(crate) fn cookie_name() -> Text<String> {
+    Text {
+        what: "a cookie name such as `session`",
+        pattern: Some("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            let inside = |byte: u8| byte.is_ascii_alphanumeric() || TOKEN.contains(&byte);
+            if !text.is_empty() && text.bytes().all(inside) {
+                return Ok(text.to_owned());
+            }
+            let complaint = Complaint::new(format!("`{}` is not a cookie name", excerpt(text)));
+            Err(complaint.hint("a cookie name has letters, digits, `-` and `_`"))
+        },
+        write: String::clone,
+    }
+}
+
+/// What a token may have beside letters and digits (RFC 9110 section 5.6.2).
+const TOKEN: &[u8] = b"!#$%&'*+-.^_`|~";
+
 /// A header that a route may change: not those by which the message itself is framed and routed.
 pub(crate) fn changeable_header() -> Text<HeaderName> {
     Text {

@@ -8,6 +8,7 @@
 //! could be read, so that its author sees every error at once.
 
 mod duplicates;
+mod equals;
 mod faults;
 mod issuers;
 mod limits;
@@ -161,6 +162,7 @@ fn resolve(
     };
     let routes = routes::compile(&scope, &names, faults);
     duplicates::check(document, &routes, faults);
+    equals::check(document, &routes, faults);
     Resolved {
         services,
         issuers,

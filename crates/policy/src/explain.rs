@@ -190,6 +190,7 @@ pub fn explain(
         }
         Ok(admitted) => {
             route = Some(snapshot.route(admitted.route).name.to_string());
+            question.note_equals(snapshot, admitted, &mut recorder);
             follow(
                 snapshot,
                 &question,

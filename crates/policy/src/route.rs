@@ -8,15 +8,17 @@
 //! 2. **Path**: exact and whole templates first, compared segment by segment from the left, a
 //!    literal before a parameter; then prefixes (templates that end in `/*` among them), the one
 //!    with more segments first, again literals before parameters; then regular expressions.
-//! 3. **Conditions**: a route that names methods before one that takes any; more header conditions
-//!    before fewer; more query conditions before fewer; one that names client networks before one
-//!    that does not.
-//! 4. **File order.**
+//! 3. **Conditions**, compared in this order until two routes differ: one that names methods
+//!    before one that takes any, and fewer methods before more; more header conditions before
+//!    fewer, then query conditions, then cookies; more conditions on one exact value before fewer;
+//!    the one whose widest client network is narrower.
+//! 4. **File order.** `compile` warns where only this is left and one request can meet both.
 //!
-//! The first route in this order whose conditions all hold takes the request. Those before it that
-//! failed are told to the [`Note`](crate::note::Note) as `near-miss`, with the condition that
-//! failed.
+//! The same order stands for users in `docs/concepts/routing.md`. The first route in this order
+//! whose conditions all hold takes the request. Those before it that failed are told to the
+//! [`Note`](crate::note::Note) as `near-miss`, with the condition that failed.
 
+mod cookie;
 pub mod host;
 mod matcher;
 mod methods;
@@ -31,6 +33,8 @@ pub use matcher::{MatchFault, Matcher, PathMatch, Unmet};
 pub use methods::Methods;
 pub use table::{Found, Miss, RouteTable, Wanted};
 pub use value::ValueMatch;
+
+pub(crate) use matcher::Rank;
 
 /// Path parameters: byte range in the normalised path for each parameter of the route's pattern, in
 /// the pattern's order.

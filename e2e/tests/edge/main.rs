@@ -7,6 +7,7 @@ mod failures;
 mod limits;
 mod protocols;
 mod requests;
+mod routing;
 mod service_limits;
 mod signing;
 mod smuggling;

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use weir_config::pattern::{HostPattern, PathPattern, Segment};
-use weir_config::{Document, Located, Position};
+use weir_config::Document;
+use weir_config::pattern::HostPattern;
+use weir_config::route::Route;
 
 use super::faults::Faults;
 use super::routes::{Compiled, MESH};
@@ -11,15 +12,6 @@ use crate::route::Matcher;
 
 /// Refuses the later of two routes that match exactly the same on one listener and host.
 pub(super) fn check(document: &Document, routes: &Compiled, faults: &mut Faults) {
-    let any = [Located {
-        value: HostPattern::Any,
-        at: Position::default(),
-    }];
-    let all: Vec<&str> = document
-        .listeners
-        .iter()
-        .map(|(name, _)| name.value.as_str())
-        .collect();
     let mut seen: HashMap<(&str, &HostPattern, &str), usize> = HashMap::new();
     let texts: Vec<Option<String>> = routes
         .matchers
@@ -28,26 +20,9 @@ pub(super) fn check(document: &Document, routes: &Compiled, faults: &mut Faults)
         .collect();
     for (index, (route, text)) in document.routes.iter().zip(&texts).enumerate() {
         let Some(text) = text else { continue };
-        let hosts = if route.hosts.is_empty() {
-            &any[..]
-        } else {
-            &route.hosts[..]
-        };
-        let named = route
-            .listeners
-            .iter()
-            .map(|listener| listener.value.as_str());
-        let on: Vec<&str> = if route.listeners.is_empty() {
-            all.clone()
-        } else {
-            named.collect()
-        };
-        let places = on
-            .iter()
-            .flat_map(|listener| hosts.iter().map(move |host| (*listener, host)));
         let mut first = None;
-        for (listener, host) in places {
-            let key = (listener, &host.value, text.as_str());
+        for (listener, host) in attachments(document, route) {
+            let key = (listener, host, text.as_str());
             let earlier = *seen.entry(key).or_insert(index);
             if earlier != index {
                 first.get_or_insert((earlier, listener));
@@ -67,22 +42,23 @@ pub(super) fn check(document: &Document, routes: &Compiled, faults: &mut Faults)
     }
 }
 
+/// Every listener and host that a route is attached to.
+pub(super) fn attachments<'d>(
+    document: &'d Document,
+    route: &'d Route,
+) -> impl Iterator<Item = (&'d str, &'d HostPattern)> {
+    let all = || document.listeners.iter().map(|(name, _)| name.as_str());
+    let named = route.listeners.iter().map(|listener| listener.as_str());
+    let everywhere = route.listeners.is_empty();
+    let listeners = named.chain(everywhere.then(all).into_iter().flatten());
+    let any = route.hosts.is_empty().then_some(&HostPattern::Any);
+    let hosts = route.hosts.iter().map(|host| &host.value).chain(any);
+    listeners.flat_map(move |listener| hosts.clone().map(move |host| (listener, host)))
+}
+
 /// The conditions in one spelling: order and names of parameters do not matter.
 fn condition_text(matcher: &Matcher) -> String {
-    let path = match &matcher.path.pattern {
-        PathPattern::Exact(text) => format!("={text}"),
-        PathPattern::Prefix(text) => format!("={text}/*below"),
-        PathPattern::Regex(text) => format!("~{text}"),
-        PathPattern::Template { segments, below } => {
-            let segment = |segment: &Segment| match segment {
-                Segment::Literal(text) => format!("/{text}"),
-                // No normalised path has a raw brace.
-                Segment::Parameter(_) => "/{}".to_owned(),
-            };
-            let text: String = segments.iter().map(segment).collect();
-            format!("={text}{}", if *below { "/*below" } else { "" })
-        }
-    };
+    let path = matcher.path.place();
     let sorted = |mut texts: Vec<String>| {
         texts.sort_unstable();
         texts.dedup();
@@ -96,15 +72,20 @@ fn condition_text(matcher: &Matcher) -> String {
         .query
         .iter()
         .map(|(name, value)| format!("{name}= {value:?}"));
+    let cookies = matcher
+        .cookies
+        .iter()
+        .map(|(name, value)| format!("{name}= {value:?}"));
     let clients = matcher
         .clients
         .iter()
         .map(|network| network.trunc().to_string());
     format!(
-        "{path}\n{}\n{}\n{}\n{}",
+        "{path}\n{}\n{}\n{}\n{}\n{}",
         sorted(matcher.methods.iter().map(ToString::to_string).collect()),
         sorted(headers.collect()),
         sorted(query.collect()),
+        sorted(cookies.collect()),
         sorted(clients.collect())
     )
 }

@@ -7,9 +7,11 @@ use weir_config::pattern::HostPattern;
 
 use super::{ExplainRequest, is_sidecar};
 use crate::note::{Note, Recorder, Step};
+use crate::pipeline::Admitted;
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
 use crate::route::path::{self, Slashes};
+use crate::route::{Wanted, host};
 use crate::snapshot::{ListenerId, Route, Snapshot};
 
 /// Why a question cannot be understood.
@@ -128,6 +130,39 @@ impl Question {
             Some(config) => format!("`{}` at {}", listener.name, config.bind),
             None => format!("`{}` of a sidecar", listener.name),
         }
+    }
+
+    /// Where file order alone decided: the routes that stand further down.
+    pub(super) fn note_equals(
+        &self,
+        snapshot: &Snapshot,
+        admitted: &Admitted,
+        recorder: &mut Recorder,
+    ) {
+        let Ok(authority) = host::of(None, &self.headers, Version::HTTP_11, self.secure) else {
+            return;
+        };
+        let wanted = Wanted {
+            host: authority.as_ref().map_or("", |authority| &authority.host),
+            path: admitted.path.as_deref().unwrap_or(&self.path),
+            request: &self.view(),
+            client: admitted.client,
+        };
+        let table = &snapshot.listener(self.listener).table;
+        let equals = table.equals_of(admitted.route, &wanted, &snapshot.routes);
+        let said = equals.into_iter().map(|id| {
+            let equal = snapshot.route(id);
+            let said = format!(
+                "`{}` would take it as well and is as specific; it stands further down",
+                equal.name
+            );
+            let (area, at) = ("route", equal.at);
+            Step { area, said, at }
+        });
+        let steps = &mut recorder.steps;
+        let after = steps.iter().rposition(|step| step.area == "route");
+        let after = after.map_or(steps.len(), |index| index + 1);
+        drop(steps.splice(after..after, said));
     }
 
     /// Where no route takes the request: routes that have its path, but another host or listener.

@@ -9,10 +9,12 @@ use ipnet::IpNet;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use regex::Regex;
 use smallvec::SmallVec;
+use weir_config::Located;
 use weir_config::bounds::REGEX_BYTES_MAX;
-use weir_config::pattern::{HostPattern, PathPattern, Segment};
+use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::route::Route as Written;
 
+use super::cookie::cookie_values;
 use super::path::{self, PathFault, Slashes};
 use super::value::{anchored, query_values};
 use super::{Methods, Params, ValueMatch};
@@ -31,8 +33,22 @@ pub struct Matcher {
     pub headers: Vec<(HeaderName, ValueMatch)>,
     /// Query conditions.
     pub query: Vec<(Box<str>, ValueMatch)>,
+    /// Cookie conditions.
+    pub cookies: Vec<(Box<str>, ValueMatch)>,
     /// Client networks; empty for any.
     pub clients: Vec<IpNet>,
+}
+
+/// What decides between routes of equal host and path, in this order: see [`super`]. A network that
+/// is none counts as wider than any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    methods: usize,
+    headers: Reverse<usize>,
+    query: Reverse<usize>,
+    cookies: Reverse<usize>,
+    exact: Reverse<usize>,
+    network_bits: Reverse<Option<u8>>,
 }
 
 /// A path pattern, its literals in the normal form of paths.
@@ -70,6 +86,8 @@ pub enum MatchFault {
 pub enum Unmet {
     /// The client is in none of the networks.
     Client,
+    /// The cookie condition with this index.
+    Cookie(usize),
     /// The header condition with this index.
     Header(usize),
     /// The method.
@@ -89,20 +107,25 @@ impl Matcher {
             faults.push(("path".to_owned(), fault));
             PathMatch::default()
         });
-        let mut headers = Vec::with_capacity(written.headers.len());
-        for (name, pattern) in &written.headers {
-            match ValueMatch::compile(pattern) {
-                Ok(value) => headers.push((name.value.clone(), value)),
-                Err(fault) => faults.push((format!("headers.{}", name.value), fault.into())),
-            }
-        }
-        let mut query = Vec::with_capacity(written.query.len());
-        for (name, pattern) in &written.query {
-            match ValueMatch::compile(pattern) {
-                Ok(value) => query.push((name.value.as_str().into(), value)),
-                Err(fault) => faults.push((format!("query.{}", name.value), fault.into())),
-            }
-        }
+        let mut condition = |key: &str, name: &str, pattern: &ValuePattern| {
+            let compiled = ValueMatch::compile(pattern);
+            compiled
+                .map_err(|fault| faults.push((format!("{key}.{name}"), fault.into())))
+                .ok()
+        };
+        let headers = written.headers.iter().filter_map(|(name, pattern)| {
+            let value = condition("headers", name.as_str(), pattern)?;
+            Some((name.value.clone(), value))
+        });
+        let headers = headers.collect();
+        let mut named = |key: &str, written: &[(Located<String>, ValuePattern)]| {
+            let named = written.iter().filter_map(|(name, pattern)| {
+                Some((name.as_str().into(), condition(key, name, pattern)?))
+            });
+            named.collect()
+        };
+        let query = named("query", &written.query);
+        let cookies = named("cookies", &written.cookies);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -116,6 +139,7 @@ impl Matcher {
             methods: Methods::new(written.methods.iter().map(|method| &method.value)),
             headers,
             query,
+            cookies,
             clients: written.clients.clone(),
         })
     }
@@ -143,6 +167,11 @@ impl Matcher {
                 return Some(Unmet::Query(index));
             }
         }
+        for (index, (name, value)) in self.cookies.iter().enumerate() {
+            if !value.holds(cookie_values(request.headers, name).map(Cow::Borrowed)) {
+                return Some(Unmet::Cookie(index));
+            }
+        }
         let outside = !self.clients.is_empty()
             && !self.clients.iter().any(|network| network.contains(&client));
         outside.then_some(Unmet::Client)
@@ -156,6 +185,10 @@ impl Matcher {
                 let networks: Vec<_> = self.clients.iter().map(ToString::to_string).collect();
                 format!("client {client} is not in {}", networks.join(", "))
             }
+            Unmet::Cookie(index) => match self.cookies.get(index) {
+                Some((name, value)) => format!("cookie `{name}` is not {value}"),
+                None => String::new(),
+            },
             Unmet::Header(index) => match self.headers.get(index) {
                 Some((name, value)) => format!("header `{name}` is not {value}"),
                 None => String::new(),
@@ -168,14 +201,52 @@ impl Matcher {
         }
     }
 
+    /// Whether no request is likely to meet this and the other, their hosts and paths aside. A name
+    /// with several values could; and what two expressions have in common is not worked out.
+    pub(crate) fn excludes(&self, other: &Matcher) -> bool {
+        fn differ<K: PartialEq>(one: &[(K, ValueMatch)], two: &[(K, ValueMatch)]) -> bool {
+            one.iter().any(|(key, value)| {
+                let mut same = two.iter().filter(|(name, _)| name == key);
+                same.any(|(_, other)| value.excludes(other))
+            })
+        }
+        let apart = |one: &IpNet| {
+            let mut others = other.clients.iter();
+            others.all(|two| !one.contains(two) && !two.contains(one))
+        };
+        self.methods.excludes(&other.methods)
+            || differ(&self.headers, &other.headers)
+            || differ(&self.query, &other.query)
+            || differ(&self.cookies, &other.cookies)
+            || (!self.clients.is_empty()
+                && !other.clients.is_empty()
+                && self.clients.iter().all(apart))
+    }
+
     /// Orders routes of equal host and path: smaller goes first.
-    pub(super) fn rank(&self) -> impl Ord + use<> {
-        (
-            self.methods.is_any(),
-            Reverse(self.headers.len()),
-            Reverse(self.query.len()),
-            self.clients.is_empty(),
-        )
+    pub(crate) fn rank(&self) -> Rank {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        let named = self.query.iter().chain(&self.cookies);
+        let values = headers.chain(named.map(|(_, value)| value));
+        let exact = values.filter(|value| matches!(value, ValueMatch::Exact(_)));
+        let methods = self.methods.iter().count();
+        Rank {
+            // None named is any, which is more than all.
+            methods: methods.checked_sub(1).unwrap_or(usize::MAX),
+            headers: Reverse(self.headers.len()),
+            query: Reverse(self.query.len()),
+            cookies: Reverse(self.cookies.len()),
+            exact: Reverse(exact.count()),
+            network_bits: Reverse(self.clients.iter().map(network_bits).min()),
+        }
+    }
+}
+
+/// How narrow a network is among IPv4 and IPv6 alike: bits of its prefix as an IPv6 network.
+fn network_bits(network: &IpNet) -> u8 {
+    match network {
+        IpNet::V4(network) => network.prefix_len() + 96,
+        IpNet::V6(network) => network.prefix_len(),
     }
 }
 
@@ -301,6 +372,24 @@ impl PathMatch {
             (_, None) => false,
         });
         fits && (below || have.next().is_none())
+    }
+
+    /// The pattern in one spelling, in which names of parameters do not matter.
+    pub(crate) fn place(&self) -> String {
+        match &self.pattern {
+            PathPattern::Exact(text) => format!("={text}"),
+            PathPattern::Prefix(text) => format!("={text}/*below"),
+            PathPattern::Regex(text) => format!("~{text}"),
+            PathPattern::Template { segments, below } => {
+                let segment = |segment: &Segment| match segment {
+                    Segment::Literal(text) => format!("/{text}"),
+                    // No normalised path has a raw brace.
+                    Segment::Parameter(_) => "/{}".to_owned(),
+                };
+                let text: String = segments.iter().map(segment).collect();
+                format!("={text}{}", if *below { "/*below" } else { "" })
+            }
+        }
     }
 
     /// Whether something may follow what the pattern names.

@@ -44,6 +44,13 @@ impl Methods {
         }
     }
 
+    /// Whether no method is allowed by both.
+    pub(crate) fn excludes(&self, other: &Methods) -> bool {
+        let common = self.common & other.common != 0;
+        let shared = common || self.others.iter().any(|it| other.others.contains(it));
+        !(self.is_any() || other.is_any() || shared)
+    }
+
     /// Adds the methods of another set.
     pub fn merge(&mut self, other: &Methods) {
         self.common |= other.common;

@@ -158,6 +158,49 @@ impl RouteTable {
     }
 }
 
+impl RouteTable {
+    /// The routes that would take the request too and are not less specific than the one that does:
+    /// those behind it by file order alone. For explanations.
+    pub(crate) fn equals_of(
+        &self,
+        found: RouteId,
+        wanted: &Wanted<'_>,
+        routes: &[Route],
+    ) -> Vec<RouteId> {
+        let matcher = |id: RouteId| &routes[id.0 as usize].matcher;
+        let place = |id: RouteId| {
+            matcher(id)
+                .path
+                .regex
+                .is_none()
+                .then(|| matcher(id).path.place())
+        };
+        let mut equals = Vec::new();
+        let fallback = self.fallback.iter();
+        let fallback = fallback.flat_map(|fallback| fallback.tables(wanted.host));
+        for table in self.tables(wanted.host).chain(fallback) {
+            let mut passed = false;
+            let visit = |id: RouteId| {
+                passed |= id == found;
+                let equal = id != found
+                    && matcher(id).rank() == matcher(found).rank()
+                    && place(id) == place(found)
+                    && matcher(id).unmet(wanted.request, wanted.client).is_none();
+                if passed && equal {
+                    equals.push(id);
+                }
+                ControlFlow::<()>::Continue(())
+            };
+            let by_expression = |id: RouteId| matcher(id).path.matches(wanted.path);
+            let _ = table.visit(wanted.path, visit, by_expression);
+            if passed {
+                break;
+            }
+        }
+        equals
+    }
+}
+
 fn near_miss(route: &Route, unmet: Unmet, request: &RequestView<'_>, client: IpAddr) -> Step {
     Step {
         area: "near-miss",

@@ -40,6 +40,21 @@ impl ValueMatch {
         })
     }
 
+    /// Whether no single value is likely to fit both.
+    pub(crate) fn excludes(&self, other: &ValueMatch) -> bool {
+        use ValueMatch::{Absent, Exact, Prefix, Present, Regex};
+        match (self, other) {
+            (Absent, Absent) | (Present, Present) => false,
+            (Absent, _) | (_, Absent) => true,
+            (Present, _) | (_, Present) => false,
+            (Exact(one), Exact(two)) => one != two,
+            (Exact(text), Prefix(start)) | (Prefix(start), Exact(text)) => !text.starts_with(start),
+            (Prefix(one), Prefix(two)) => !(one.starts_with(two) || two.starts_with(one)),
+            (Exact(text), Regex(regex)) | (Regex(regex), Exact(text)) => !regex.is_match(text),
+            (Regex(_), _) | (_, Regex(_)) => true,
+        }
+    }
+
     /// Whether any of the values of a name fits; for [`ValueMatch::Absent`], whether there is none.
     pub fn holds<'v>(&self, mut values: impl Iterator<Item = Cow<'v, [u8]>>) -> bool {
         match self {

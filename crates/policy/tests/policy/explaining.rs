@@ -115,6 +115,38 @@ fn refusals_and_near_misses() {
 }
 
 #[test]
+fn routes_that_stand_further_down_are_told() {
+    let snapshot = gateway(
+        r#"
+listeners: { web: { bind: "127.0.0.1:8080" } }
+services: { s: { endpoints: ["10.0.0.5:5000"] } }
+routes:
+  - { name: a, path: "/x/{id}", cookies: { a: "1" }, to: s }
+  - { name: b, path: "/x/{nr}", cookies: { b: "1" }, to: s }
+  - { name: plain, path: "/x/*", to: s }
+"#,
+    );
+    let mut request = get("/x/7");
+    request.headers.push(("cookie".into(), "b=1; a=1".into()));
+    let explanation = explained(&snapshot, &request);
+    assert_eq!(
+        said(&explanation, "route"),
+        [
+            ("`a` matches /x/{id}", 5),
+            (
+                "`b` would take it as well and is as specific; it stands further down",
+                6
+            ),
+        ]
+    );
+    request.headers[0].1 = "b=1; a=2".into();
+    let explanation = explained(&snapshot, &request);
+    assert_eq!(said(&explanation, "route"), [("`b` matches /x/{nr}", 6)]);
+    let near = said(&explanation, "near-miss");
+    assert_eq!(near, [("route `a`: cookie `a` is not `1`", 5)]);
+}
+
+#[test]
 fn claims_can_be_assumed_and_nothing_is_spent() {
     let snapshot = gateway(SHOP);
     let claims = |role: &str| match json!({ "sub": "ann", "role": role }) {

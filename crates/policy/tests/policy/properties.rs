@@ -7,15 +7,14 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
-use weir_config::listener::Listener;
-use weir_config::pattern::{HostPattern, PathPattern, Segment};
+use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::{Document, Located, Position};
 use weir_policy::compile::compile;
 use weir_policy::live::Live;
 use weir_policy::route::path::{Slashes, normalise};
-use weir_policy::snapshot::Role;
+use weir_policy::snapshot::{Role, Snapshot};
 
-use crate::bench::{ask, document};
+use crate::bench::{Ask, ask, document};
 
 /// Text made of what matters in paths, and of anything.
 fn path_text() -> impl Strategy<Value = String> {
@@ -60,15 +59,18 @@ proptest! {
     }
 }
 
-/// A random route: host, path, and which condition it has.
+/// A random route: host, path, and which condition it has. A condition on a value is on one exact
+/// value (`true`) or on there being any.
 #[derive(Debug, Clone)]
 struct Drawn {
     host: HostPattern,
     path: PathPattern,
     method: Option<http::Method>,
-    header: bool,
-    query: bool,
-    client: bool,
+    header: Option<bool>,
+    query: Option<bool>,
+    cookie: Option<bool>,
+    /// How many bits of 10.0.0.0 the client must have.
+    client: Option<u8>,
 }
 
 fn drawn() -> impl Strategy<Value = Drawn> {
@@ -82,14 +84,19 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         Just(http::Method::GET),
         Just(http::Method::POST)
     ]);
-    (host, path(), method, any::<[bool; 3]>()).prop_map(|(host, path, method, flags)| Drawn {
-        host,
-        path,
-        method,
-        header: flags[0],
-        query: flags[1],
-        client: flags[2],
-    })
+    let conditions = any::<[Option<bool>; 3]>();
+    let client = option::of(prop_oneof![Just(8_u8), Just(16)]);
+    (host, path(), method, conditions, client).prop_map(
+        |(host, path, method, conditions, client)| Drawn {
+            host,
+            path,
+            method,
+            header: conditions[0],
+            query: conditions[1],
+            cookie: conditions[2],
+            client,
+        },
+    )
 }
 
 fn path() -> impl Strategy<Value = PathPattern> {
@@ -165,23 +172,44 @@ fn specificity(route: &Drawn, host: &str, path: &str) -> Option<(usize, u8, usiz
     fits.then_some((host_rank, kind, length, order.collect()))
 }
 
+/// The order of a route among those that take the request, smaller first; `None` when it does not.
+fn order(route: &Drawn, asked: &Asked) -> Option<impl Ord + std::fmt::Debug + use<>> {
+    let place = specificity(route, asked.host, &asked.path)?;
+    let holds = route.method.as_ref().is_none_or(|method| {
+        *method == asked.method || (*method == http::Method::GET && asked.method == "HEAD")
+    }) && route
+        .header
+        .is_none_or(|exact| asked.holds(asked.header, exact))
+        && route
+            .query
+            .is_none_or(|exact| asked.holds(asked.query, exact))
+        && route
+            .cookie
+            .is_none_or(|exact| asked.holds(asked.cookie, exact))
+        && route.client.is_none_or(|bits| asked.client >= bits);
+    let methods = match &route.method {
+        Some(method) if *method == http::Method::GET => 2,
+        Some(_) => 1,
+        None => usize::MAX,
+    };
+    let conditions = [route.header, route.query, route.cookie];
+    let exact = conditions.iter().filter(|it| **it == Some(true)).count();
+    let rank = (
+        methods,
+        conditions.map(|it| it.is_none()),
+        3 - exact,
+        // Networks are narrower the more bits they have.
+        128 - route.client.unwrap_or(0),
+    );
+    holds.then_some((place, rank))
+}
+
 /// The index of the route that should take the request.
 fn expected(routes: &[Drawn], asked: &Asked) -> Option<usize> {
-    let candidates = routes.iter().enumerate().filter_map(|(index, route)| {
-        let place = specificity(route, asked.host, &asked.path)?;
-        let holds = route.method.as_ref().is_none_or(|method| {
-            *method == asked.method || (*method == http::Method::GET && asked.method == "HEAD")
-        }) && (!route.header || asked.header)
-            && (!route.query || asked.query)
-            && (!route.client || asked.client);
-        let rank = (
-            route.method.is_none(),
-            !route.header,
-            !route.query,
-            !route.client,
-        );
-        holds.then_some(((place, rank, index), index))
-    });
+    let candidates = routes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, route)| Some(((order(route, asked)?, index), index)));
     candidates.min().map(|(_, index)| index)
 }
 
@@ -190,9 +218,39 @@ struct Asked {
     host: &'static str,
     path: String,
     method: http::Method,
-    header: bool,
-    query: bool,
-    client: bool,
+    header: Option<bool>,
+    query: Option<bool>,
+    cookie: Option<bool>,
+    /// How many bits of its address are those of 10.0.0.0.
+    client: u8,
+}
+
+impl Asked {
+    /// Whether a value that is there, and perhaps the exact one, meets a condition.
+    fn holds(&self, has: Option<bool>, exact: bool) -> bool {
+        has.is_some_and(|is_exact| is_exact || !exact)
+    }
+
+    /// The request itself.
+    fn ask(&self) -> Ask {
+        let value = |exact| if exact { "1" } else { "2" };
+        let query = self.query.map(|exact| format!("?q={}", value(exact)));
+        let line = format!("{} {}{}", self.method, self.path, query.unwrap_or_default());
+        let mut request = ask(&line).header("host", self.host);
+        if let Some(exact) = self.header {
+            request = request.header("x-h", value(exact));
+        }
+        if let Some(exact) = self.cookie {
+            request = request.header("cookie", &format!("a=b; c={}", value(exact)));
+        }
+        let client = match self.client {
+            0 => [192, 0, 2, 1],
+            8 => [10, 1, 0, 1],
+            _ => [10, 0, 0, 1],
+        };
+        request.remote = IpAddr::from(client);
+        request
+    }
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -210,13 +268,17 @@ fn asked() -> impl Strategy<Value = Asked> {
         Just(http::Method::HEAD),
         Just(http::Method::POST)
     ];
-    (host, path, method, any::<[bool; 3]>()).prop_map(|(host, path, method, flags)| Asked {
+    let values = any::<[Option<bool>; 3]>();
+    let client = prop_oneof![Just(0_u8), Just(8), Just(16)];
+    (host, path, method, values, client).prop_map(|(host, path, method, values, client)| Asked {
         host,
-        path,
+        // The reference works on normalised paths.
+        path: normalise(&path, Slashes::Merge).unwrap().into_owned(),
         method,
-        header: flags[0],
-        query: flags[1],
-        client: flags[2],
+        header: values[0],
+        query: values[1],
+        cookie: values[2],
+        client,
     })
 }
 
@@ -252,27 +314,26 @@ fn document_of(routes: &[Drawn]) -> Document {
                 at,
             })
             .collect();
-        if drawn.header {
-            let name = Located {
-                value: http::HeaderName::from_static("x-h"),
-                at,
-            };
-            route
-                .headers
-                .push((name, weir_config::pattern::ValuePattern::Present));
-        }
-        if drawn.query {
-            let name = Located {
-                value: "q".to_owned(),
-                at,
-            };
-            route
-                .query
-                .push((name, weir_config::pattern::ValuePattern::Exact("1".into())));
-        }
-        if drawn.client {
-            route.clients.push("10.0.0.0/8".parse().unwrap());
-        }
+        let pattern = |exact| match exact {
+            true => ValuePattern::Exact("1".into()),
+            false => ValuePattern::Present,
+        };
+        let named = |name: &str| Located {
+            value: name.to_owned(),
+            at,
+        };
+        let header = Located {
+            value: http::HeaderName::from_static("x-h"),
+            at,
+        };
+        let header = drawn.header.map(|exact| (header, pattern(exact)));
+        route.headers.extend(header);
+        let query = drawn.query.map(|exact| (named("q"), pattern(exact)));
+        route.query.extend(query);
+        let cookie = drawn.cookie.map(|exact| (named("c"), pattern(exact)));
+        route.cookies.extend(cookie);
+        let network = |bits| format!("10.0.0.0/{bits}").parse::<ipnet::IpNet>().unwrap();
+        route.clients.extend(drawn.client.map(network));
         document.routes.push(route);
     }
     document
@@ -298,10 +359,29 @@ fn key(route: &Drawn) -> String {
         method,
         header,
         query,
+        cookie,
         client,
         ..
     } = route;
-    format!("{host:?} {path} {method:?} {header} {query} {client}")
+    format!("{host:?} {path} {method:?} {header:?} {query:?} {cookie:?} {client:?}")
+}
+
+/// Without those that a document may not have beside others.
+fn without_doubles(routes: Vec<Drawn>) -> Vec<Drawn> {
+    let mut seen = std::collections::HashSet::new();
+    let fresh = routes.into_iter().filter(|route| seen.insert(key(route)));
+    fresh.collect()
+}
+
+fn compiled(routes: &[Drawn]) -> Snapshot {
+    let document = Arc::new(document_of(routes));
+    compile(document, &Role::Gateway, "r", &Live::default()).unwrap()
+}
+
+/// The name of the route that takes a request.
+fn taken(snapshot: &Snapshot, asked: &Asked) -> Option<String> {
+    let admitted = asked.ask().admit(snapshot).ok()?;
+    Some(snapshot.route(admitted.route).name.to_string())
 }
 
 proptest! {
@@ -312,27 +392,31 @@ proptest! {
         routes in vec(drawn(), 1..24),
         requests in vec(asked(), 16),
     ) {
-        let mut seen = std::collections::HashSet::new();
-        let routes: Vec<_> = routes.into_iter().filter(|route| seen.insert(key(route))).collect();
-        let document: Document = document_of(&routes);
-        let _: &Listener = &document.listeners[0].1;
-        let snapshot =
-            compile(Arc::new(document), &Role::Gateway, "r", &Live::default()).unwrap();
-        for mut asked in requests {
-            // The reference works on normalised paths.
-            asked.path = normalise(&asked.path, Slashes::Merge).unwrap().into_owned();
-            let query = if asked.query { "?q=1" } else { "" };
-            let mut request = ask(&format!("{} {}{query}", asked.method, asked.path));
-            request = request.header("host", asked.host);
-            if asked.header {
-                request = request.header("x-h", "");
-            }
-            let client = if asked.client { [10, 0, 0, 1] } else { [192, 0, 2, 1] };
-            request.remote = IpAddr::from(client);
-            let found = request.admit(&snapshot).ok();
-            let found = found.map(|admitted| snapshot.route(admitted.route).name.to_string());
+        let routes = without_doubles(routes);
+        let snapshot = compiled(&routes);
+        for asked in requests {
             let wanted = expected(&routes, &asked).map(|index| format!("r{index}"));
-            assert_eq!(found, wanted, "{asked:?} over {routes:#?}");
+            assert_eq!(taken(&snapshot, &asked), wanted, "{asked:?} over {routes:#?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_file_decides_between_equals_alone(
+        (routes, shuffled) in vec(drawn(), 1..24).prop_map(without_doubles).prop_flat_map(
+            |routes| (Just(routes.clone()), Just(routes).prop_shuffle()),
+        ),
+        requests in vec(asked(), 16),
+    ) {
+        let snapshots = [compiled(&routes), compiled(&shuffled)];
+        for asked in requests {
+            let of = |routes: &[Drawn], snapshot| {
+                let name = taken(snapshot, &asked)?;
+                let index: usize = name.strip_prefix('r')?.parse().ok()?;
+                Some(order(&routes[index], &asked))
+            };
+            let before = of(&routes, &snapshots[0]);
+            let after = of(&shuffled, &snapshots[1]);
+            assert_eq!(before, after, "{asked:?} over {routes:#?}");
         }
     }
 }

@@ -147,6 +147,98 @@ routes:
 }
 
 #[test]
+fn more_conditions_and_narrower_ones_go_first() {
+    let snapshot = gateway(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { name: any, path: "/x", to: s }
+  - { name: net8, path: "/x", clients: ["10.0.0.0/8"], to: s }
+  - { name: net16, path: "/x", clients: ["10.1.0.0/16"], to: s }
+  - { name: net6, path: "/x", clients: ["2001:db8::/32"], to: s }
+  - { name: some-beta, path: "/x", cookies: { beta: true }, to: s }
+  - { name: beta-2, path: "/x", cookies: { beta: "2" }, to: s }
+  - { name: beta-at-home, path: "/x", cookies: { beta: true }, clients: ["10.0.0.0/8"], to: s }
+  - { name: two, path: "/x", cookies: { beta: true, b: { prefix: x } }, to: s }
+  - { name: query, path: "/x", query: { beta: true }, to: s }
+  - { name: writing, path: "/x", methods: [PUT, POST], to: s }
+  - { name: posting, path: "/x", methods: [POST], to: s }
+"#,
+    );
+    let table = [
+        (ask("GET /x"), "any"),
+        (ask("GET /x").from("10.2.0.1"), "net8"),
+        (ask("GET /x").from("10.1.0.1"), "net16"),
+        (ask("GET /x").from("2001:db8::1"), "net6"),
+        (ask("GET /x").header("cookie", "beta=1"), "some-beta"),
+        (ask("GET /x").header("cookie", "a=1; beta=2"), "beta-2"),
+        (
+            ask("GET /x")
+                .header("cookie", "a=1")
+                .header("cookie", "beta=\"2\""),
+            "beta-2",
+        ),
+        (ask("GET /x").header("cookie", "Beta=2"), "any"),
+        (
+            ask("GET /x").from("10.2.0.1").header("cookie", "beta=2"),
+            "beta-2",
+        ),
+        (
+            ask("GET /x").from("10.2.0.1").header("cookie", "beta=3"),
+            "beta-at-home",
+        ),
+        (ask("GET /x").header("cookie", "beta=2; b=xy"), "two"),
+        (ask("GET /x?beta").header("cookie", "beta=2; b=xy"), "query"),
+        (ask("PUT /x"), "writing"),
+        (ask("POST /x").header("cookie", "beta=2"), "posting"),
+    ];
+    for (ask, expected) in table {
+        assert_eq!(ask.outcome(&snapshot), expected, "{ask:?}");
+    }
+}
+
+#[test]
+fn routes_between_which_file_order_decides_are_warned_about() {
+    let snapshot = gateway(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" }, other: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { name: a, path: "/x/{id}", headers: { x-a: "1" }, to: s }
+  - { name: b, path: "/x/{nr}", headers: { x-b: "1" }, to: s }
+  - { name: a2, path: "/x/{id}", headers: { x-a: "2" }, hosts: [h.example], to: s }
+  - { name: a3, path: "/x/{id}", headers: { x-a: "3" }, listeners: [other], to: s }
+  - { name: post, path: "/y", methods: [POST], to: s }
+  - { name: put, path: "/y", methods: [PUT], to: s }
+  - { name: north, path: "/y", clients: ["10.0.0.0/16"], to: s }
+  - { name: south, path: "/y", clients: ["10.1.0.0/16"], to: s }
+  - { name: one, path: "/z", query: { v: { prefix: a } }, to: s }
+  - { name: two, path: "/z", query: { v: { prefix: ab } }, to: s }
+"#,
+    );
+    let warned: Vec<_> = snapshot
+        .warnings
+        .iter()
+        .map(|warning| (warning.path.as_str(), warning.problem.as_str()))
+        .collect();
+    let said = |nr: u32, line: u32| {
+        format!(
+            "a request can meet both this and routes[{nr}] at line {line}; neither is more \
+             specific, so the one that stands first takes it"
+        )
+    };
+    assert_eq!(
+        warned,
+        [
+            ("routes[1]", said(0, 5).as_str()),
+            ("routes[3]", said(1, 6).as_str()),
+            ("routes[9]", said(8, 13).as_str()),
+        ]
+    );
+}
+
+#[test]
 fn only_the_method_is_wrong() {
     let snapshot = gateway(
         r#"
