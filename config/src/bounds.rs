@@ -36,6 +36,17 @@ pub const SERVICES_MAX: usize = 10_000;
 pub const ISSUERS_MAX: usize = 100;
 /// Most endpoints of a service.
 pub const ENDPOINTS_MAX: usize = 10_000;
+/// Most labels of an endpoint, and bytes of their names and values: what Consul takes as metadata.
+pub const ENDPOINT_LABELS_MAX: usize = 64;
+/// Longest name of a label, bytes.
+pub const LABEL_NAME_BYTES_MAX: usize = 128;
+/// Longest value of a label, bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 512;
+/// Last level of endpoints: 0 is used first.
+pub const PRIORITY_MAX: u8 = 15;
+/// Most different label sets that the routes of a document ask of one service: each costs up to
+/// eight bytes per endpoint and worker.
+pub const SUBSETS_MAX: usize = 64;
 /// Most destinations of a route.
 pub const DESTINATIONS_MAX: usize = 100;
 /// Most entries of any other list or map (hosts, methods, headers, claims, certificates, …).

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::{ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX};
+use crate::bounds::{ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX, PRIORITY_MAX};
 use crate::declare::{defaulted, empty, object, optional, required};
 use crate::decode::Decoder;
 use crate::error::ConfigErrors;
 use crate::syntax::host::{host_port, spiffe_id};
 use crate::syntax::plain::whole;
-use crate::syntax::text::{any_text, text};
-use crate::syntax::{Syntax, list, of, pairs};
+use crate::syntax::text::{labels, zone};
+use crate::syntax::{Syntax, list, of};
 
 /// One address of a service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct Endpoint {
     /// Where it stands; empty when unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub zone: String,
+    /// The level it belongs to, 0 to 15: a higher one is used when too few of those below it are
+    /// fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: u8,
     /// The SPIFFE id that must answer here; with it the connection is mTLS, without it as the
     /// service says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +45,10 @@ fn one() -> u32 {
     1
 }
 
+fn is_zero(priority: &u8) -> bool {
+    *priority == 0
+}
+
 fn yes() -> bool {
     true
 }
@@ -52,6 +60,7 @@ impl Endpoint {
             address: address.into(),
             weight: 1,
             zone: String::new(),
+            priority: 0,
             identity: None,
             labels: BTreeMap::new(),
             healthy: true,
@@ -82,6 +91,7 @@ object! {
             address,
             weight: 1,
             zone: None,
+            priority: 0,
             identity: None,
             labels: Vec::new(),
         };
@@ -89,12 +99,14 @@ object! {
         pub address: String = required(host_port()),
         /// Relative share of the load.
         pub weight: u32 = defaulted(whole(1, ENDPOINT_WEIGHT_MAX), 1),
-        /// Where it stands.
-        pub zone: Option<String> = optional(text()).note("unknown"),
+        /// The zone it stands in.
+        pub zone: Option<String> = optional(zone()).note("unknown"),
+        /// The level it belongs to: a higher one is used when too few of those below it are fit.
+        pub priority: u8 = defaulted(whole(0, PRIORITY_MAX), 0),
         /// The SPIFFE id that must answer here: the connection is then mTLS.
         pub identity: Option<String> = optional(spiffe_id()).note("as the service's `tls` says"),
-        /// Free labels.
-        pub labels: Vec<(String, String)> = empty(pairs(text(), any_text())),
+        /// Free labels, by which routes may choose.
+        pub labels: Vec<(String, String)> = empty(labels()),
     }
 }
 
@@ -104,6 +116,7 @@ impl From<EndpointEntry> for Endpoint {
             address: entry.address,
             weight: entry.weight,
             zone: entry.zone.unwrap_or_default(),
+            priority: entry.priority,
             identity: entry.identity,
             labels: entry.labels.into_iter().collect(),
             healthy: true,

@@ -16,7 +16,7 @@ use crate::syntax::http::{
 };
 use crate::syntax::path::{rewritten_path, target_path};
 use crate::syntax::plain::whole;
-use crate::syntax::text::{Body, name, route_name, text};
+use crate::syntax::text::{Body, labels, name, route_name, text};
 use crate::syntax::unit::size;
 use crate::syntax::{at, list, map, of, pairs};
 use crate::units::Size;
@@ -215,11 +215,19 @@ impl crate::syntax::Declared for Destinations {
 object! {
     /// One destination and its weight; the service's name alone says it too.
     pub struct Destination: Eq {
-        short at(name()) => |service, at| Destination { service, weight: 1, at };
+        short at(name()) => |service, at| Destination {
+            service,
+            weight: 1,
+            labels: Vec::new(),
+            at,
+        };
         /// The service's name.
         pub service: Located<String> = required(at(name())),
         /// Its share relative to the others; 0 sends it nothing.
         pub weight: u32 = defaulted(whole(0, DESTINATION_WEIGHT_MAX), 1),
+        /// Only endpoints with all of these labels; without any such endpoint the answer is 503
+        /// with the code `subset-empty`.
+        pub labels: Vec<(String, String)> = empty(labels()).note("every endpoint"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -232,6 +240,7 @@ impl Destination {
         Destination {
             service,
             weight: 1,
+            labels: Vec::new(),
             at: Position::default(),
         }
     }

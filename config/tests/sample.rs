@@ -331,6 +331,11 @@ fn forms_of_an_action() {
         panic!()
     };
     assert_eq!((to[0].weight, to[1].weight), (1, 0));
+    assert!(to[0].labels.is_empty());
+    let Action::To(to) = action("to: { service: a, labels: { version: v2 } }") else {
+        panic!()
+    };
+    assert_eq!(to[0].labels, [("version".to_owned(), "v2".to_owned())]);
     let Action::Respond(respond) = action("respond: { status: 204 }") else {
         panic!()
     };
@@ -359,11 +364,15 @@ fn forms_of_a_service() {
     assert_eq!((name.as_str(), tag.as_deref()), ("Orders", Some("blue")));
     assert_eq!(datacenter.as_deref(), Some("dc1"));
 
-    let it = service("{ endpoints: { address: \"[::1]:80\", zone: a, labels: { v: 2 } } }");
+    let it =
+        service("{ endpoints: { address: \"[::1]:80\", zone: a, priority: 1, labels: { v: 2 } } }");
     let Source::Endpoints(endpoints) = it.source else {
         panic!()
     };
-    assert_eq!(endpoints[0].zone, "a");
+    assert_eq!(
+        (endpoints[0].zone.as_str(), endpoints[0].priority),
+        ("a", 1)
+    );
     assert_eq!(endpoints[0].labels["v"], "2");
     assert!(endpoints[0].healthy);
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use weir_config::bounds::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX};
 use weir_identity::{ClientAuth, SpiffeId, mesh_server_config, peer_id};
 use weir_protocol::{Ack, IssueRequest, NodeHello, NodeReport, paths};
 
@@ -229,6 +230,15 @@ async fn report(
     if report.labels.len() > LABELS_MAX {
         let detail = format!("at most {LABELS_MAX} labels, not {}", report.labels.len());
         return Err(Problem::bad_request(detail));
+    }
+    let too_long = |(name, value): (&String, &String)| {
+        name.len() > LABEL_NAME_BYTES_MAX || value.len() > LABEL_VALUE_BYTES_MAX
+    };
+    if let Some((name, _)) = report.labels.iter().find(|label| too_long(*label)) {
+        let name: String = name.chars().take(LABEL_NAME_BYTES_MAX).collect();
+        return Err(Problem::bad_request(format!(
+            "the label {name:?} is too long"
+        )));
     }
     if state.nodes.report(report, peer.as_str()) {
         Ok(StatusCode::NO_CONTENT)

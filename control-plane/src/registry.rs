@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use weir_config::Document;
+use weir_config::bounds::PRIORITY_MAX;
 use weir_config::endpoint::Endpoint;
 use weir_config::service::Source;
 use weir_discovery::{Discover, Discovery};
@@ -188,6 +189,9 @@ fn endpoint(node: &Node, service: &str) -> Option<Endpoint> {
     let mut endpoint = Endpoint::plain(report.address.clone());
     endpoint.identity = Some(node.identity.clone());
     endpoint.zone = report.labels.get("zone").cloned().unwrap_or_default();
+    let priority = report.labels.get("priority");
+    let priority = priority.and_then(|text| text.parse::<u8>().ok());
+    endpoint.priority = priority.unwrap_or(0).min(PRIORITY_MAX);
     endpoint.labels = report.labels.clone();
     endpoint.healthy = report.healthy;
     Some(endpoint)

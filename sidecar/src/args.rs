@@ -1,10 +1,12 @@
 //! The sidecar's arguments, each with its environment variable.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use weir_config::bounds::LABEL_NAME_BYTES_MAX;
 use weir_config::units::parse_duration;
 use weir_process::args::{AdminArgs, LogArgs, ParentArgs};
 use weir_process::build_info::VERSION;
@@ -80,6 +82,10 @@ pub struct SidecarArgs {
           value_parser = label)]
     pub labels: Vec<(String, String)>,
 
+    /// Zone of this instance: others in it prefer it, and it prefers them; short for the label zone
+    #[arg(long, env = "WEIR_ZONE", value_name = "NAME", value_parser = zone)]
+    pub zone: Option<String>,
+
     /// Directory for what outlives the process: certificate, last good configuration
     #[arg(long, env = "WEIR_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
@@ -118,6 +124,15 @@ impl SidecarArgs {
         let port = self.inbound.port();
         let made = || format!("{}-{}-{port}", node_name(&self.service), host_name());
         self.node.clone().unwrap_or_else(made)
+    }
+
+    /// The instance's labels, its zone among them.
+    pub(crate) fn all_labels(&self) -> BTreeMap<String, String> {
+        let mut labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        if let Some(zone) = &self.zone {
+            labels.insert("zone".to_owned(), zone.clone());
+        }
+        labels
     }
 
     /// Where state is kept.
@@ -195,6 +210,13 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn zone(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=LABEL_NAME_BYTES_MAX if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(format!("a zone has 1 to {LABEL_NAME_BYTES_MAX} bytes")),
+    }
+}
+
 fn workers(text: &str) -> Result<usize, String> {
     let count = text
         .parse()
@@ -264,8 +286,12 @@ mod tests {
             .map(|(k, v)| format!("{k}={v}"))
             .collect();
         assert_eq!(pairs, ["zone=a", "version=2", "track=canary"]);
+        let args = parsed(&["--label", "zone=a,v=2", "--zone", "b"]).unwrap();
+        let labels = args.all_labels();
+        assert_eq!((labels["zone"].as_str(), labels.len()), ("b", 2));
         for wrong in [
             ["--label", "zone"],
+            ["--zone", ""],
             ["--advertise", "pod"],
             ["--application-health", "health"],
             ["--workers", "0"],

@@ -143,7 +143,7 @@ fn options(
             instance: Instance {
                 node,
                 address: advertised,
-                labels: args.labels.iter().cloned().collect(),
+                labels: args.all_labels(),
             },
             healthy,
         }),

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
-use super::{Syntax, Writable};
-use crate::bounds::{NAME_CHARS_MAX, RESPOND_BODY_BYTES_MAX, TEXT_BYTES_MAX};
+use super::{Syntax, Writable, map, mapped};
+use crate::bounds::{
+    ENDPOINT_LABELS_MAX, LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, NAME_CHARS_MAX,
+    RESPOND_BODY_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use crate::decode::{Complaint, Decoder};
 use crate::position::Position;
 use crate::shape::{Accepts, Shape, TextShape};
@@ -222,6 +225,52 @@ pub(crate) fn any_text() -> Text<String> {
         accepts: Accepts::AnyScalar,
         parse: |text| Ok(text.to_owned()),
         write: String::clone,
+    }
+}
+
+/// The zone of an endpoint.
+pub(crate) fn zone() -> Text<String> {
+    Text {
+        what: "a zone such as `eu-a`",
+        ..label_name()
+    }
+}
+
+/// Labels of an endpoint, or those asked of one.
+pub(crate) fn labels() -> impl Syntax<Value = Vec<(String, String)>> {
+    let entries = map(label_name(), label_value()).at_most(ENDPOINT_LABELS_MAX);
+    mapped(entries, |entries| {
+        let pairs = entries.into_iter().map(|(name, value)| (name.value, value));
+        pairs.collect()
+    })
+}
+
+fn label_name() -> Text<String> {
+    Text {
+        what: "the name of a label, such as `version`",
+        pattern: Some("^[^\\x00-\\x1f\\x7f]+$"),
+        accepts: Accepts::Text,
+        parse: |text| match text.len() {
+            1..=LABEL_NAME_BYTES_MAX if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+            _ => Err(
+                Complaint::new(format!("`{}` is not a label", excerpt(text))).hint(format!(
+                    "from 1 to {LABEL_NAME_BYTES_MAX} bytes, none of them a control character"
+                )),
+            ),
+        },
+        write: String::clone,
+    }
+}
+
+fn label_value() -> Text<String> {
+    Text {
+        parse: |text| match text.len() {
+            0..=LABEL_VALUE_BYTES_MAX => Ok(text.to_owned()),
+            bytes => Err(Complaint::new(format!(
+                "the value has {bytes} bytes; at most {LABEL_VALUE_BYTES_MAX}"
+            ))),
+        },
+        ..any_text()
     }
 }
 

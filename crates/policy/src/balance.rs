@@ -8,38 +8,46 @@
 //! An attempt goes to an endpoint that is fit and untried, else to one that is fit. When less than
 //! the `panic` share of a service's endpoints is fit, fitness no longer counts: the few that are
 //! left would be overrun, and what looks like failing endpoints may be something else. A `panic` of
-//! zero means that unfit endpoints are never used.
+//! zero means that unfit endpoints are never used. A request that asks for labels sees those that
+//! have them and no others; who has them is found out when a membership compiles.
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 use weir_config::endpoint::Endpoint;
-use weir_config::service::Balance;
 
 use crate::live::EndpointLive;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::refusal::{Code, Refusal};
-use crate::snapshot::Service;
+use crate::snapshot::{Labels, Service, SubsetId};
 
 mod draw;
 pub(crate) mod latency;
+mod pool;
 pub(crate) mod random;
 mod schedule;
 
+use pool::Pool;
+
 /// The endpoints of one service as one worker sees them. Each worker compiles its own, so that
 /// reference counts are not shared between cores; the [`EndpointLive`] inside are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Members {
     /// The endpoints.
     pub endpoints: Vec<Arc<Member>>,
-    /// Indices into `endpoints`, each as often as its weight says, evenly spread; empty when all
-    /// weights are equal, which reads as 0, 1, 2, ….
-    schedule: Box<[u32]>,
-    /// Next place in the schedule; [`CURSOR_UNSET`] until the first draw decides where to begin.
-    cursor: AtomicU64,
+    /// All of them, for who asks for no labels.
+    whole: Pool,
+    /// Those with the labels of each of the service's subsets.
+    subsets: Box<[Pool]>,
+}
+
+/// What a request asks of its endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Only endpoints of this subset.
+    pub subset: Option<SubsetId>,
 }
 
 /// One endpoint.
@@ -68,54 +76,26 @@ impl Members {
     #[must_use]
     pub fn compile(service: &Service, endpoints: &[Endpoint]) -> Members {
         let states = service.live.endpoints_of(endpoints);
-        let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let endpoints = endpoints.iter().cloned().zip(states);
-        Members {
-            endpoints: endpoints
-                .map(|(endpoint, live)| Arc::new(Member { endpoint, live }))
-                .collect(),
-            schedule: schedule::spread(&weights),
-            cursor: AtomicU64::new(CURSOR_UNSET),
-        }
-    }
-
-    /// How many places the schedule has; zero only without endpoints.
-    fn places(&self) -> u64 {
-        match self.schedule.len() {
-            0 => self.endpoints.len() as u64,
-            places => places as u64,
-        }
-    }
-
-    /// Index of the endpoint at this place of the schedule, counted round.
-    fn at_place(&self, place: u64) -> usize {
-        let place = (place % self.places()) as usize;
-        self.schedule
-            .get(place)
-            .map_or(place, |index| *index as usize)
-    }
-
-    /// Index of the endpoint whose turn it is; the first `draw` decides where the turns begin, so
-    /// that workers do not all begin with the same endpoint.
-    fn next_turn(&self, draw: u64) -> usize {
-        // One worker uses this, so load and store need not be one step; if two did, one turn might
-        // be taken twice.
-        let cursor = match self.cursor.load(Ordering::Relaxed) {
-            CURSOR_UNSET => draw % self.places(),
-            cursor => cursor,
+        let endpoints: Vec<_> = endpoints
+            .map(|(endpoint, live)| Arc::new(Member { endpoint, live }))
+            .collect();
+        let subset = |labels: &Labels| {
+            let members = endpoints.iter().filter(|member| member.has(labels));
+            Pool::new(members.cloned().collect())
         };
-        self.cursor
-            .store((cursor + 1) % self.places(), Ordering::Relaxed);
-        self.at_place(cursor)
-    }
-}
-
-impl Default for Members {
-    fn default() -> Members {
         Members {
-            endpoints: Vec::new(),
-            schedule: Box::default(),
-            cursor: AtomicU64::new(CURSOR_UNSET),
+            whole: Pool::new(endpoints.iter().cloned().collect()),
+            subsets: service.subsets.iter().map(subset).collect(),
+            endpoints,
+        }
+    }
+
+    /// Among whom a request may choose; `None` for a subset that this service does not have.
+    fn pool(&self, asks: &Asks) -> Option<&Pool> {
+        match asks.subset {
+            None => Some(&self.whole),
+            Some(subset) => self.subsets.get(usize::from(subset.0)),
         }
     }
 }
@@ -126,12 +106,20 @@ impl Member {
     pub fn is_fit(&self, at: Moment) -> bool {
         self.endpoint.healthy && !self.live.is_ejected(at)
     }
+
+    /// Whether it has all of these labels.
+    fn has(&self, labels: &Labels) -> bool {
+        let own = &self.endpoint.labels;
+        labels
+            .iter()
+            .all(|(name, value)| own.get(name) == Some(value))
+    }
 }
 
 impl Chosen {
-    fn new(member: &Arc<Member>, members: &Members) -> Chosen {
+    fn new(member: &Arc<Member>, pool: &Pool) -> Chosen {
         member.live.begin();
-        let choices = u32::try_from(members.endpoints.len()).unwrap_or(u32::MAX);
+        let choices = u32::try_from(pool.members.len()).unwrap_or(u32::MAX);
         Chosen {
             member: member.clone(),
             choices,
@@ -170,24 +158,26 @@ impl Tried {
 /// Chooses the endpoint of an attempt: deterministic for a given `draw` and turn.
 ///
 /// # Errors
-/// `no-endpoint` when there is none, or none fit while `panic` is zero.
+/// `no-endpoint` when there is none, or none fit while `panic` is zero; `subset-empty` when none
+/// has the labels asked for.
 pub fn pick(
     service: &Service,
     members: &Members,
+    asks: &Asks,
     tried: &Tried,
     draw: u64,
     at: Moment,
     note: &mut impl Note,
 ) -> Result<Chosen, Refusal> {
-    if members.endpoints.is_empty() {
-        let refusal = Refusal::new(Code::NoEndpoint);
-        return Err(refusal.with_detail(format!("service {:?} has no endpoint", service.name)));
-    }
+    let pool = match members.pool(asks) {
+        Some(pool) if !pool.members.is_empty() => pool,
+        _ => return Err(nobody(service, members, asks)),
+    };
     // Counted at the first unfit endpoint that is drawn, so never while all are fit.
     let panic = Cell::new(None);
     let in_panic = || {
         panic.get().unwrap_or_else(|| {
-            let few = too_few_fit(service, members, at);
+            let few = too_few_fit(service, pool, at);
             panic.set(Some(few));
             few
         })
@@ -195,29 +185,30 @@ pub fn pick(
     let usable = |member: &Member| member.is_fit(at) || in_panic();
     let fresh = |member: &Member| !tried.has(member) && usable(member);
 
-    let (index, again) = match draw::draw(service.balance, members, draw, at, fresh) {
+    let (index, again) = match draw::draw(service.balance, pool, draw, at, fresh) {
         Some(index) => (Some(index), ""),
         None => {
-            let index = draw::draw(service.balance, members, draw, at, usable);
+            let index = draw::draw(service.balance, pool, draw, at, usable);
             (index, ", though it was tried before")
         }
     };
     let Some(index) = index else {
-        let all = members.endpoints.len();
+        let all = pool.members.len();
         let detail = format!(
             "none of the {all} endpoints of service {:?} is fit",
             service.name
         );
         return Err(Refusal::new(Code::NoEndpoint).with_detail(detail));
     };
-    let member = &members.endpoints[index];
+    let member = &pool.members[index];
     note.note(|| Step {
         area: "endpoint",
         said: format!(
-            "{} by {}, one of {}{}{again}",
+            "{} by {}, one of {}{}{}{again}",
             member.endpoint.address,
-            method_name(service.balance),
-            members.endpoints.len(),
+            service.balance.as_str(),
+            pool.members.len(),
+            service.labels_text(asks.subset),
             if panic.get() == Some(true) {
                 ", in panic: too few are fit"
             } else {
@@ -226,32 +217,29 @@ pub fn pick(
         ),
         at: service.at,
     });
-    Ok(Chosen::new(member, members))
+    Ok(Chosen::new(member, pool))
+}
+
+/// Why there is nobody to choose.
+fn nobody(service: &Service, members: &Members, asks: &Asks) -> Refusal {
+    let name = &service.name;
+    if members.endpoints.is_empty() {
+        let detail = format!("service {name:?} has no endpoint");
+        return Refusal::new(Code::NoEndpoint).with_detail(detail);
+    }
+    let all = members.endpoints.len();
+    let with = service.labels_text(asks.subset);
+    let detail = format!("service {name:?} has {all} endpoints, but none{with}");
+    Refusal::new(Code::SubsetEmpty).with_detail(detail)
 }
 
 /// Whether so few endpoints are fit that fitness no longer counts.
-fn too_few_fit(service: &Service, members: &Members, at: Moment) -> bool {
-    let fit = members
-        .endpoints
-        .iter()
-        .filter(|member| member.is_fit(at))
-        .count() as u64;
-    let all = members.endpoints.len() as u64;
+fn too_few_fit(service: &Service, pool: &Pool, at: Moment) -> bool {
+    let fit = pool.members.iter().filter(|member| member.is_fit(at));
+    let (fit, all) = (fit.count() as u64, pool.members.len() as u64);
     fit * WHOLE < all * u64::from(service.outlier.panic.0)
 }
 
-/// The method as the language writes it.
-fn method_name(balance: Balance) -> &'static str {
-    match balance {
-        Balance::LeastRequest => "least-request",
-        Balance::PeakEwma => "peak-ewma",
-        Balance::Random => "random",
-        Balance::RoundRobin => "round-robin",
-    }
-}
-
-/// No place in any schedule.
-const CURSOR_UNSET: u64 = u64::MAX;
 /// The whole, in thousandths of a percent.
 const WHOLE: u64 = 100_000;
 

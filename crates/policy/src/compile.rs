@@ -16,6 +16,7 @@ mod listeners;
 mod names;
 mod routes;
 mod services;
+mod subsets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -157,6 +158,7 @@ fn resolve(
         doubts,
         role,
         services: services::by_name(document),
+        compiled: &services,
         issuers: issuer_ids,
         live,
     };

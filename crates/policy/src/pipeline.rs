@@ -60,6 +60,8 @@ pub enum Then {
 pub struct Forward {
     /// The service.
     pub service: ServiceId,
+    /// What it asks of its endpoint.
+    pub asks: balance::Asks,
     /// Deadlines in force.
     pub timeouts: TimeoutPlan,
     /// Retries in force.
@@ -169,7 +171,7 @@ pub fn admit(
 /// Chooses an endpoint, another than those tried where there is one.
 ///
 /// # Errors
-/// `no-endpoint` when the service has none.
+/// `no-endpoint` when the service has none, `subset-empty` when none has the labels asked for.
 pub fn choose(
     snapshot: &Snapshot,
     forward: &Forward,
@@ -182,6 +184,7 @@ pub fn choose(
     balance::pick(
         snapshot.service(forward.service),
         members,
+        &forward.asks,
         tried,
         draw,
         at,

@@ -70,6 +70,8 @@ pub enum Code {
     RequestTimeout,
     /// Too many requests to the service are in flight.
     ServiceOverloaded,
+    /// No endpoint of the service has the labels that the route asks for.
+    SubsetEmpty,
     /// TLS with the endpoint failed, or the wrong identity answered.
     TlsFailed,
     /// The token's time is over.

@@ -29,6 +29,10 @@ pub struct RouteId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceId(pub u32);
 
+/// Index of a label set in [`Service::subsets`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubsetId(pub u16);
+
 /// Index of an issuer in [`Snapshot::issuers`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IssuerId(pub u16);
@@ -120,6 +124,8 @@ pub enum Action {
 pub struct Destination {
     /// The service.
     pub service: ServiceId,
+    /// Which of its endpoints; `None` for all of them.
+    pub subset: Option<SubsetId>,
     /// Share relative to the others.
     pub weight: u32,
     /// Deadlines in force.
@@ -139,6 +145,8 @@ pub struct Service {
     pub source: Source,
     /// How one is chosen.
     pub balance: Balance,
+    /// The label sets that routes ask of its endpoints.
+    pub subsets: Vec<Labels>,
     /// What is spoken.
     pub protocol: Protocol,
     /// TLS towards endpoints without a mesh identity.
@@ -163,6 +171,9 @@ pub struct Service {
     /// Where it was written.
     pub at: Position,
 }
+
+/// Labels that an endpoint must have, sorted by name.
+pub type Labels = Vec<(String, String)>;
 
 /// One compiled issuer.
 #[derive(Debug)]
@@ -224,6 +235,22 @@ impl Snapshot {
         self.trusted_proxies
             .iter()
             .any(|network| network.contains(&address))
+    }
+}
+
+impl Service {
+    /// The labels of a subset in words, beginning with a space; empty for the whole.
+    pub(crate) fn labels_text(&self, subset: Option<SubsetId>) -> String {
+        let labels = subset.and_then(|it| self.subsets.get(usize::from(it.0)));
+        let pairs: Vec<_> = labels
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        match pairs.is_empty() {
+            true => String::new(),
+            false => format!(" with {}", pairs.join(", ")),
+        }
     }
 }
 

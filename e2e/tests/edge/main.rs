@@ -2,6 +2,7 @@
 //! gateway with a file, a scripted upstream behind it, real clients in front.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod balancing;
 mod bounds;
 mod failures;
 mod limits;

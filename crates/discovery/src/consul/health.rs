@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
-use weir_config::bounds::{ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX};
+use weir_config::bounds::{
+    ENDPOINT_LABELS_MAX, ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX, LABEL_NAME_BYTES_MAX,
+    LABEL_VALUE_BYTES_MAX, PRIORITY_MAX,
+};
 use weir_config::endpoint::Endpoint;
 
 use super::agent::Health;
@@ -100,6 +103,8 @@ pub struct Check {
 const META_IDENTITY: &str = "weir-identity";
 /// Key of the meta data of an instance, or else of its node, that holds its zone.
 const META_ZONE: &str = "zone";
+/// Key of the meta data of an instance that holds its level.
+const META_PRIORITY: &str = "priority";
 /// Checks with which Consul marks maintenance of a node, and of a service by prefix.
 const NODE_MAINTENANCE: &str = "_node_maintenance";
 const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
@@ -208,28 +213,39 @@ fn endpoint(instance: &Instance) -> Option<Endpoint> {
         .meta
         .get(META_ZONE)
         .or_else(|| node.meta.get(META_ZONE));
-    let mut labels = service.meta.clone();
-    labels.extend(
-        service
-            .tags
-            .iter()
-            .map(|tag| (format!("tag.{tag}"), "true".to_owned())),
-    );
+    let priority = service.meta.get(META_PRIORITY);
+    let priority = priority.and_then(|text| text.parse::<u8>().ok());
     Some(Endpoint {
         address,
         weight: service.weights.passing.clamp(1, ENDPOINT_WEIGHT_MAX),
         zone: zone.cloned().unwrap_or_default(),
+        priority: priority.unwrap_or(0).min(PRIORITY_MAX),
         identity: service
             .meta
             .get(META_IDENTITY)
             .filter(|id| !id.is_empty())
             .cloned(),
-        labels,
+        labels: labels(service),
         healthy: instance
             .checks
             .iter()
             .all(|check| check.status != Health::Critical),
     })
+}
+
+/// Meta data as it is, and each tag as `tag.NAME: true`. Past the bound of labels the rest is left
+/// out: Consul has the same one for meta data, but none for tags.
+fn labels(service: &Service) -> BTreeMap<String, String> {
+    let tags = service.tags.iter();
+    let tags = tags.map(|tag| (format!("tag.{tag}"), "true".to_owned()));
+    let meta = service.meta.clone().into_iter();
+    let fits = |(name, value): &(String, String)| {
+        name.len() <= LABEL_NAME_BYTES_MAX && value.len() <= LABEL_VALUE_BYTES_MAX
+    };
+    meta.chain(tags)
+        .filter(fits)
+        .take(ENDPOINT_LABELS_MAX)
+        .collect()
 }
 
 /// Consul writes `null` for an empty list or object.
@@ -260,7 +276,8 @@ mod tests {
         let found = instance(
             r#"{"ID": "u1", "Service": "users", "Address": "2001:db8::1", "Port": 80,
                 "Tags": ["canary"], "Weights": {"Passing": 7, "Warning": 1},
-                "Meta": {"weir-identity": "spiffe://weir.internal/service/users", "zone": "a"}}"#,
+                "Meta": {"weir-identity": "spiffe://weir.internal/service/users", "zone": "a",
+                "priority": "1"}}"#,
             r#"[{"CheckID": "c", "Status": "warning"}]"#,
         );
         let endpoint = endpoint(&found).unwrap();
@@ -269,11 +286,28 @@ mod tests {
             ("[2001:db8::1]:80", 7)
         );
         assert_eq!((endpoint.zone.as_str(), endpoint.healthy), ("a", true));
+        assert_eq!(endpoint.priority, 1);
         assert_eq!(
             endpoint.identity.unwrap(),
             "spiffe://weir.internal/service/users"
         );
         assert_eq!(endpoint.labels["tag.canary"], "true");
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let tags: Vec<_> = (0..100).map(|tag| format!("\"t{tag}\"")).collect();
+        let service = format!(
+            r#"{{"ID": "u1", "Service": "users", "Port": 80, "Tags": ["{}", {}],
+                "Meta": {{"version": "v2", "priority": "99"}}}}"#,
+            "x".repeat(LABEL_NAME_BYTES_MAX),
+            tags.join(", ")
+        );
+        let endpoint = endpoint(&instance(&service, "[]")).unwrap();
+        assert_eq!(endpoint.labels.len(), ENDPOINT_LABELS_MAX);
+        assert_eq!(endpoint.labels["version"], "v2");
+        assert!(!endpoint.labels.keys().any(|name| name.ends_with("xx")));
+        assert_eq!(endpoint.priority, PRIORITY_MAX);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use weir_config::service::Balance;
 
+use crate::balance::Member;
+use crate::balance::pool::Pool;
 use crate::balance::random::{below, mix};
-use crate::balance::{Member, Members};
 use crate::moment::Moment;
 
 /// Index of an endpoint that will do; `None` when none does. There is at least one endpoint.
@@ -14,22 +15,22 @@ use crate::moment::Moment;
 /// endpoint is looked at.
 pub(super) fn draw(
     balance: Balance,
-    members: &Members,
+    pool: &Pool,
     draw: u64,
     at: Moment,
     will_do: impl Fn(&Member) -> bool,
 ) -> Option<usize> {
-    let first = |source: &mut dyn FnMut() -> usize| first_that(members, draw, source, &will_do);
+    let first = |source: &mut dyn FnMut() -> usize| first_that(pool, draw, source, &will_do);
     match balance {
-        Balance::RoundRobin => first(&mut || members.next_turn(draw)),
-        Balance::Random => first(&mut by_weight(members, draw)),
-        Balance::LeastRequest => better_of_two(members, draw, &will_do, |one, other| {
+        Balance::RoundRobin => first(&mut || pool.next_turn(draw)),
+        Balance::Random => first(&mut by_weight(pool, draw)),
+        Balance::LeastRequest => better_of_two(pool, draw, &will_do, |one, other| {
             // In flight by weight, without dividing.
             let one_load = u64::from(one.live.in_flight()) * u64::from(other.endpoint.weight);
             let other_load = u64::from(other.live.in_flight()) * u64::from(one.endpoint.weight);
             one_load.cmp(&other_load)
         }),
-        Balance::PeakEwma => better_of_two(members, draw, &will_do, |one, other| {
+        Balance::PeakEwma => better_of_two(pool, draw, &will_do, |one, other| {
             let cost = |member: &Member| {
                 let load = member.live.latency.cost(member.live.in_flight(), at);
                 load / f64::from(member.endpoint.weight.max(1))
@@ -40,22 +41,22 @@ pub(super) fn draw(
 }
 
 /// Indices drawn at random by weight, without end.
-fn by_weight(members: &Members, draw: u64) -> impl FnMut() -> usize {
+fn by_weight(pool: &Pool, draw: u64) -> impl FnMut() -> usize {
     let mut number = draw;
     move || {
         number = mix(number);
-        members.at_place(below(number, members.places()))
+        pool.at_place(below(number, pool.places()))
     }
 }
 
 /// The first index of `source` that will do; after enough that did not, the next one in order.
 fn first_that(
-    members: &Members,
+    pool: &Pool,
     draw: u64,
     source: &mut dyn FnMut() -> usize,
     will_do: &impl Fn(&Member) -> bool,
 ) -> Option<usize> {
-    let endpoints = &members.endpoints;
+    let endpoints = &pool.members;
     let found = (0..DRAWS_MAX)
         .map(|_| source())
         .find(|index| will_do(&endpoints[*index]));
@@ -71,14 +72,14 @@ fn first_that(
 /// The better of two different endpoints drawn by weight (power of two choices): nearly as even as
 /// asking all of them, and no herd runs to the one that looks best.
 fn better_of_two(
-    members: &Members,
+    pool: &Pool,
     draw: u64,
     will_do: &impl Fn(&Member) -> bool,
     compare: impl Fn(&Member, &Member) -> Ordering,
 ) -> Option<usize> {
-    let endpoints = &members.endpoints;
-    let mut source = by_weight(members, draw);
-    let one = first_that(members, draw, &mut source, will_do)?;
+    let endpoints = &pool.members;
+    let mut source = by_weight(pool, draw);
+    let one = first_that(pool, draw, &mut source, will_do)?;
     if endpoints.len() == 1 {
         return Some(one);
     }

@@ -9,13 +9,25 @@ use weir_config::service::Balance;
 use weir_config::units::Percent;
 
 use super::random::mix;
-use super::{Chosen, Members, Tried, pick};
+use super::{Asks, Chosen, Members, Tried};
 use crate::live::sample::{members, moment, outlier, service};
 use crate::moment::Moment;
-use crate::refusal::Code;
+use crate::note::Note;
+use crate::refusal::{Code, Refusal};
 use crate::snapshot::Service;
 
 const NOW: u64 = 1_000;
+
+fn pick(
+    service: &Service,
+    members: &Members,
+    tried: &Tried,
+    draw: u64,
+    at: Moment,
+    note: &mut impl Note,
+) -> Result<Chosen, Refusal> {
+    super::pick(service, members, &Asks::default(), tried, draw, at, note)
+}
 
 fn choose(service: &Service, members: &Members, tried: &Tried, draw: u64) -> Chosen {
     pick(service, members, tried, draw, moment(NOW), &mut ()).unwrap()

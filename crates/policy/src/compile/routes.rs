@@ -14,13 +14,13 @@ use weir_config::units::Size;
 use weir_config::{Document, Position};
 
 use super::faults::{Faults, did_you_mean};
-use super::limits;
+use super::{limits, subsets};
 use crate::auth::RouteAuth;
 use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, PathTemplate, Place, RewritePlan};
 use crate::route::Matcher;
-use crate::snapshot::{Action, Destination, IssuerId, Role, Route, ServiceId};
+use crate::snapshot::{Action, Destination, IssuerId, Role, Route, Service, ServiceId};
 
 /// Name of the outbound listener of every sidecar.
 pub(super) const MESH: &str = "mesh";
@@ -31,6 +31,7 @@ pub(super) struct Scope<'d> {
     pub(super) doubts: &'d Doubts,
     pub(super) role: &'d Role,
     pub(super) services: HashMap<&'d str, ServiceId>,
+    pub(super) compiled: &'d [Service],
     pub(super) issuers: HashMap<&'d str, Option<IssuerId>>,
     pub(super) live: &'d Live,
 }
@@ -109,6 +110,7 @@ pub(super) fn built_in(
 ) -> Route {
     let destination = Destination {
         service,
+        subset: None,
         weight: 1,
         timeouts,
         retry,
@@ -365,6 +367,7 @@ fn compiled_destination(
     let (_, service) = &scope.document.services[id.0 as usize];
     Some(Destination {
         service: id,
+        subset: subsets::wanted(&scope.compiled[id.0 as usize].subsets, written),
         weight: written.weight,
         timeouts: TimeoutPlan::resolve(&service.timeouts, &route.timeouts),
         retry: RetryPlan::resolve(&service.retry, &route.retry),

@@ -13,9 +13,10 @@ use weir_config::units::{Percent, Size};
 use weir_config::{Document, Located, Position};
 
 use super::faults::Faults;
+use super::subsets;
 use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
-use crate::snapshot::{Role, Service, ServiceId};
+use crate::snapshot::{Labels, Role, Service, ServiceId};
 
 /// Name of the service that stands for a sidecar's application.
 pub(super) const INBOUND: &str = "inbound";
@@ -27,6 +28,7 @@ pub(super) fn compile(
     live: &Live,
     faults: &mut Faults,
 ) -> Vec<Service> {
+    let mut subsets = subsets::collect(document, faults);
     let mut services = Vec::with_capacity(document.services.len() + 1);
     for (name, written) in &document.services {
         if name.value == INBOUND {
@@ -34,7 +36,8 @@ pub(super) fn compile(
             let hint = "give the service another name".to_owned();
             faults.error(format!("services.{INBOUND}"), name.at, problem, Some(hint));
         }
-        services.push(service(&name.value, written, live));
+        let subsets = subsets.remove(name.value.as_str()).unwrap_or_default();
+        services.push(service(&name.value, written, subsets, live));
     }
     if let Role::Sidecar {
         service,
@@ -55,11 +58,12 @@ pub(super) fn by_name(document: &Document) -> HashMap<&str, ServiceId> {
         .collect()
 }
 
-fn service(name: &str, written: &Written, live: &Live) -> Service {
+fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> Service {
     Service {
         name: name.into(),
         source: written.source.clone(),
         balance: written.balance,
+        subsets,
         protocol: written.protocol,
         tls: written.tls.clone(),
         connection_class: connection_class(written.protocol, written.tls.as_ref()),
@@ -90,6 +94,7 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
             at: Position::default(),
         }]),
         balance: Balance::RoundRobin,
+        subsets: Vec::new(),
         protocol,
         tls: None,
         connection_class: connection_class(protocol, None),

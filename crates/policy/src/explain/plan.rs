@@ -24,8 +24,9 @@ pub(super) fn note_shares(snapshot: &Snapshot, admitted: &Admitted, recorder: &m
         .sum();
     for destination in destinations {
         let share = 100.0 * f64::from(destination.weight) / total.max(1) as f64;
-        let name = &snapshot.service(destination.service).name;
-        let said = format!("`{name}` gets {share:.4} % of the requests");
+        let service = snapshot.service(destination.service);
+        let (name, with) = (&service.name, service.labels_text(destination.subset));
+        let said = format!("`{name}`{with} gets {share:.4} % of the requests");
         recorder.note(|| Step {
             area: "service",
             said,

@@ -9,7 +9,7 @@ use weir_config::resilience::{Breaker, Outlier, Retry, Timeouts};
 use weir_config::service::{Balance, Protocol, Source};
 use weir_config::units::Percent;
 
-use crate::balance::Members;
+use crate::balance::{Asks, Members};
 use crate::live::ServiceLive;
 use crate::moment::Moment;
 use crate::pipeline::Forward;
@@ -22,6 +22,7 @@ pub(crate) fn service(balance: Balance) -> Service {
         name: "users".into(),
         source: Source::Endpoints(Vec::new()),
         balance,
+        subsets: Vec::new(),
         protocol: Protocol::Http1,
         tls: None,
         connection_class: 0,
@@ -77,6 +78,7 @@ pub(crate) fn members(service: &Service, weights: &[u32]) -> Members {
 pub(crate) fn forward(service: &Service, at: Moment) -> Result<Forward, Refusal> {
     Ok(Forward {
         service: ServiceId(0),
+        asks: Asks::default(),
         timeouts: service.timeouts,
         retry: RetryPlan::resolve(&Retry::default(), &Retry::default()),
         permit: service.live.enter(service, at)?,

@@ -11,6 +11,7 @@ use weir_config::service::Protocol;
 
 use super::{Admitted, Forward, Then, answer, client};
 use crate::auth::{self, Claims, Local};
+use crate::balance::Asks;
 use crate::limit::{KeyInputs, RouteLimit};
 use crate::moment::Moment;
 use crate::note::{Note, Step};
@@ -335,6 +336,9 @@ fn enter(
     let permit = service.live.enter(service, at)?;
     Ok(Forward {
         service: destination.service,
+        asks: Asks {
+            subset: destination.subset,
+        },
         timeouts: destination.timeouts,
         retry: destination.retry.clone(),
         permit,

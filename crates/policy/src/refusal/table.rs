@@ -26,6 +26,7 @@ pub(super) const ALL: &[Code] = &[
     Code::RateLimited,
     Code::RequestTimeout,
     Code::ServiceOverloaded,
+    Code::SubsetEmpty,
     Code::TlsFailed,
     Code::TokenExpired,
     Code::TokenInvalid,
@@ -165,6 +166,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "Too many requests to this service are in flight",
             "The service answers more slowly than requests arrive; `limits.requests` of the \
              service is the bound.",
+        ) },
+        Code::SubsetEmpty => const { &new(
+            "subset-empty", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable",
+            "The service has no endpoint of the kind asked for",
+            "Endpoints are there, but none has all the `labels` of the route's destination: is an \
+             instance with them running and registered?",
         ) },
         Code::TlsFailed => const { &new(
             "tls-failed", StatusCode::BAD_GATEWAY, "tls_protocol_error",

@@ -9,7 +9,7 @@ use weir_config::service::Balance;
 use weir_config::units::Percent;
 
 use super::{BreakerState, judge, pause};
-use crate::balance::{Chosen, Members, Tried, pick};
+use crate::balance::{Asks, Chosen, Members, Tried, pick};
 use crate::live::Limit;
 use crate::live::sample::{breaker, forward, members, moment, service};
 use crate::moment::Moment;
@@ -28,7 +28,16 @@ fn failure(kind: FailureKind, sent: bool) -> Outcome {
 }
 
 fn choose(service: &Service, members: &Members, at: Moment) -> Chosen {
-    pick(service, members, &Tried::default(), 0, at, &mut ()).unwrap()
+    pick(
+        service,
+        members,
+        &Asks::default(),
+        &Tried::default(),
+        0,
+        at,
+        &mut (),
+    )
+    .unwrap()
 }
 
 /// What follows the first attempt of a request.
@@ -305,7 +314,16 @@ fn fail_at(service: &Service, members: &Members, index: usize, times: u32, outco
             .enumerate()
             .filter(|(other, _)| *other != index);
         let tried = Tried(others.map(|(_, member)| member.clone()).collect());
-        let chosen = pick(service, members, &tried, 0, moment(0), &mut ()).unwrap();
+        let chosen = pick(
+            service,
+            members,
+            &Asks::default(),
+            &tried,
+            0,
+            moment(0),
+            &mut (),
+        )
+        .unwrap();
         let attempt = Attempt {
             chosen: &chosen,
             number: 9,

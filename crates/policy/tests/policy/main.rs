@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod admission;
+mod balancing;
 mod bench;
 mod broken;
 mod documents;

@@ -1,0 +1,67 @@
+//! Endpoints among which one is drawn, and whose turn it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Member, schedule};
+
+/// Some endpoints of a service, in the order of its membership.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) members: Box<[Arc<Member>]>,
+    /// Indices into `members`, each as often as its weight says, evenly spread; empty when all
+    /// weights are equal, which reads as 0, 1, 2, ….
+    schedule: Box<[u32]>,
+    /// Next place in the schedule; [`CURSOR_UNSET`] until the first draw decides where to begin.
+    cursor: AtomicU64,
+}
+
+impl Pool {
+    pub(super) fn new(members: Box<[Arc<Member>]>) -> Pool {
+        let weights: Vec<u32> = members.iter().map(|it| it.endpoint.weight).collect();
+        Pool {
+            members,
+            schedule: schedule::spread(&weights),
+            cursor: AtomicU64::new(CURSOR_UNSET),
+        }
+    }
+
+    /// How many places the schedule has; zero only without endpoints.
+    pub(super) fn places(&self) -> u64 {
+        match self.schedule.len() {
+            0 => self.members.len() as u64,
+            places => places as u64,
+        }
+    }
+
+    /// Index of the endpoint at this place of the schedule, counted round.
+    pub(super) fn at_place(&self, place: u64) -> usize {
+        let place = (place % self.places()) as usize;
+        self.schedule
+            .get(place)
+            .map_or(place, |index| *index as usize)
+    }
+
+    /// Index of the endpoint whose turn it is; the first `draw` decides where the turns begin, so
+    /// that workers do not all begin with the same endpoint.
+    pub(super) fn next_turn(&self, draw: u64) -> usize {
+        // One worker uses this, so load and store need not be one step; if two did, one turn might
+        // be taken twice.
+        let cursor = match self.cursor.load(Ordering::Relaxed) {
+            CURSOR_UNSET => draw % self.places(),
+            cursor => cursor,
+        };
+        self.cursor
+            .store((cursor + 1) % self.places(), Ordering::Relaxed);
+        self.at_place(cursor)
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool::new(Box::default())
+    }
+}
+
+/// No place in any schedule.
+const CURSOR_UNSET: u64 = u64::MAX;
