@@ -64,6 +64,10 @@ generate: ## Write the generated files: schema, reference pages, dependency tabl
 fuzz: ## Run every fuzz target for FUZZ_SECONDS (default 20) each; needs cargo-fuzz
 	@scripts/fuzz.sh
 
+.PHONY: conformance
+conformance: build ## Independent suites through the gateway: WebSocket, HTTP caching, TLS, slow clients
+	@scripts/conformance.sh
+
 .PHONY: compare
 compare: dist ## CPU per request of the gateway beside nginx and HAProxy, one run
 	@benches/compare.sh

@@ -72,6 +72,8 @@ pub const CONNECTIONS_MAX: u32 = 1_000_000;
 pub const RETRY_ATTEMPTS_MAX: u32 = 5;
 /// Largest request body that can be kept for a retry, bytes.
 pub const RETRY_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest `compress.bytes_min`, bytes: nobody means to compress only what is larger.
+pub const COMPRESS_BYTES_MIN_MAX: u64 = 1024 * 1024 * 1024;
 /// Largest body of a fixed answer, bytes: it stands in the document.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Longest clock difference forgiven to a token: more makes expiry meaningless.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bounds::{CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_COUNT_MAX};
+use crate::compress::Compress;
 use crate::declare::{defaulted, empty, object, optional, place, required};
 use crate::decode::{Complaint, Decoder};
 use crate::pattern::HostPattern;
@@ -35,6 +36,8 @@ object! {
         pub idle_timeout: Duration = defaulted(duration(), IDLE_TIMEOUT),
         /// How long the whole header section may take to arrive.
         pub header_timeout: Duration = defaulted(duration(), HEADER_TIMEOUT),
+        /// Compression of responses, for routes that say nothing of it. `true` is all defaults.
+        pub compress: Option<Compress> = optional(of::<Compress>()).note("off"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -61,6 +64,7 @@ impl Listener {
             connections_max: CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,
             header_timeout: HEADER_TIMEOUT,
+            compress: None,
             at: Position::default(),
         }
     }

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use crate::auth::Auth;
 use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
+use crate::compress::Compress;
 use crate::declare::{by_key, defaulted, empty, object, optional, place, required, variants};
 use crate::decode::{Complaint, Decoder};
 use crate::limit::{Limit, LimitKey};
@@ -68,6 +69,8 @@ object! {
         pub timeouts: Timeouts = empty(of::<Timeouts>()),
         /// Overrides of the service's retries.
         pub retry: Retry = empty(of::<Retry>()),
+        /// Compression of responses. `true` is all defaults.
+        pub compress: Option<Compress> = optional(of::<Compress>()).note("the listener's"),
         /// Largest request body; more is refused with 413.
         pub body_bytes_max: Option<Size> =
             optional(size()).note("`10MiB` at the gateway, unlimited in the mesh"),
@@ -103,6 +106,7 @@ impl Route {
             response_headers: HeaderChanges::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
+            compress: None,
             body_bytes_max: None,
             at: Position::default(),
         }

@@ -501,3 +501,29 @@ fn a_list_of_endpoints_alone() {
     let errors = Endpoint::list_from_yaml("[\"10.0.0.1\"]").unwrap_err();
     assert_eq!(errors.0[0].path, "[0]");
 }
+
+#[test]
+fn compression_is_short_or_told_in_full() {
+    use weir_config::compress::{Compress, Effort, Encoding};
+    let compress = |text: &str| route(&format!("compress: {text}")).compress.unwrap();
+    assert_eq!(compress("true").types, Compress::default().types);
+    assert!(compress("true").enabled && !compress("false").enabled);
+    let told =
+        compress("{ encodings: [gzip, br], bytes_min: 2KiB, types: [text/*], effort: small }");
+    assert_eq!(told.encodings, [Encoding::Gzip, Encoding::Brotli]);
+    assert_eq!((told.bytes_min, told.effort), (Size::kib(2), Effort::Small));
+    assert_eq!(told.types, ["text/*"]);
+    for (text, hint) in [
+        ("{ encodings: [gzip, gzip] }", "listed twice"),
+        ("{ encodings: [lzma] }", "lzma"),
+        ("{ encodings: [] }", "encodings"),
+        ("{ types: [json] }", "media type"),
+        ("{ bytes_min: 2GiB }", "1GiB"),
+    ] {
+        let text = format!("routes: [{{ path: /, to: it, compress: {text} }}]");
+        let errors = Document::from_yaml(&text)
+            .unwrap_err()
+            .render(&text, "test");
+        assert!(errors.contains(hint), "{errors}");
+    }
+}

@@ -143,6 +143,32 @@ pub(crate) fn content_type() -> Text<String> {
     }
 }
 
+/// A media type, or all with a beginning (`text/*`) or a suffix (`application/*+json`).
+pub(crate) fn media_range() -> Text<String> {
+    Text {
+        what: "a media type such as `text/html`, `text/*` or `application/*+json`",
+        pattern: Some("^[a-z0-9.+-]+/(\\*|(\\*\\+)?[a-z0-9.+-]+)$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            let word = |text: &str| {
+                let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+                !text.is_empty() && text.chars().all(|c| inside(c) || ".+-".contains(c))
+            };
+            let good = text.split_once('/').is_some_and(|(kind, rest)| {
+                word(kind) && (rest == "*" || word(rest.strip_prefix("*+").unwrap_or(rest)))
+            });
+            if good {
+                return Ok(text.to_owned());
+            }
+            Err(
+                Complaint::new(format!("`{}` is not a media type", excerpt(text)))
+                    .hint("write one in lower case and without parameters, such as `text/html`"),
+            )
+        },
+        write: String::clone,
+    }
+}
+
 /// The scheme of a redirect.
 pub(crate) fn scheme() -> Text<String> {
     Text {

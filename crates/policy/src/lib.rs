@@ -12,6 +12,7 @@
 pub mod auth;
 pub mod balance;
 pub mod compile;
+pub mod compress;
 pub mod explain;
 pub mod limit;
 pub mod live;

@@ -10,6 +10,7 @@ use http::{HeaderValue, request, response};
 
 use crate::auth::{Claims, Local};
 use crate::balance::{self, Chosen, Members, Tried};
+use crate::compress::Coding;
 use crate::live::ServiceLive;
 use crate::moment::Moment;
 use crate::note::Note;
@@ -42,6 +43,8 @@ pub struct Admitted {
     pub client: IpAddr,
     /// The listener it came in by.
     pub listener: ListenerId,
+    /// What its response may be compressed with: the best that client and document agree on.
+    pub coding: Option<Coding>,
     /// The protocol it wants to change to; what `prepare` sends on as `Upgrade`.
     pub upgrade: Option<HeaderValue>,
 }
@@ -221,6 +224,20 @@ pub fn judge(
 ) -> Next {
     let service = snapshot.service(forward.service);
     resilience::judge(service, forward, method, attempt, at, draw, note)
+}
+
+/// Decides whether a response with this head and a body of `bytes` (`None`: not known yet) is
+/// compressed, and writes what follows into the head. To be called once, after [`settle`].
+#[must_use]
+pub fn compress(
+    snapshot: &Snapshot,
+    (listener, route): (ListenerId, RouteId),
+    wanted: Option<Coding>,
+    head: &mut response::Parts,
+    bytes: Option<u64>,
+) -> Option<Coding> {
+    let plan = snapshot.compression(listener, route)?;
+    plan.decide(wanted, head.status, &mut head.headers, bytes)
 }
 
 /// Turns the endpoint's response head into the one the client gets: hop-by-hop fields out, header

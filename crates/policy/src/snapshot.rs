@@ -11,6 +11,7 @@ use weir_config::service::{Balance, Protocol, Source, UpstreamTls};
 use weir_config::{ConfigError, Document, Position};
 
 use crate::auth::{IssuerLive, RouteAuth};
+use crate::compress::{CompressPlan, RouteCompress};
 use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
 use crate::resilience::{RetryPlan, TimeoutPlan};
@@ -75,6 +76,8 @@ pub struct Listener {
     pub edge: bool,
     /// Whether only connections with a mesh identity may send requests.
     pub peer_required: bool,
+    /// Compression of responses, for routes that say nothing of it.
+    pub compress: Option<CompressPlan>,
     /// The routes attached to it.
     pub table: RouteTable,
     /// Where it was written.
@@ -100,6 +103,8 @@ pub struct Route {
     pub request_headers: HeaderPlan,
     /// Changes of response headers.
     pub response_headers: HeaderPlan,
+    /// Compression of responses.
+    pub compress: RouteCompress,
     /// Largest request body, bytes; `u64::MAX` for none.
     pub body_bytes_max: u64,
     /// Its index in the document's routes; `None` for a built-in one.
@@ -227,6 +232,16 @@ impl Snapshot {
             .iter()
             .position(|listener| &*listener.name == name)?;
         u16::try_from(index).ok().map(ListenerId)
+    }
+
+    /// How responses of this route are compressed for clients of this listener.
+    #[must_use]
+    pub fn compression(&self, listener: ListenerId, route: RouteId) -> Option<&CompressPlan> {
+        match &self.route(route).compress {
+            RouteCompress::Listener => self.listener(listener).compress.as_ref(),
+            RouteCompress::Off => None,
+            RouteCompress::On(plan) => Some(plan),
+        }
     }
 
     /// Whether forwarding headers of this address are believed.

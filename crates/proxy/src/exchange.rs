@@ -225,6 +225,8 @@ impl Exchange {
     ) -> Response<Reply> {
         let (mut head, incoming) = answer.into_parts();
         self.ledger.chosen = Some(chosen);
+        let place = (self.admitted.listener, self.admitted.route);
+        let coding = self.admitted.coding;
         let mut idle = Duration::MAX;
         if let Then::Forward(plan) = self.admitted.then {
             idle = plan.timeouts.idle;
@@ -258,7 +260,14 @@ impl Exchange {
             total_until: self.deadlines.total_until,
         };
         let download = Download::new(incoming, line, self.intake, self.ledger, patience);
-        Response::from_parts(head, Reply::stream(download))
+        let body = Reply::stream(download);
+        let snapshot = &self.entry.installed.snapshot;
+        match pipeline::compress(snapshot, place, coding, &mut head, body.size_hint().exact()) {
+            Some(coding) => {
+                Response::from_parts(head, body.compressed(coding, &self.connection.worker))
+            }
+            None => Response::from_parts(head, body),
+        }
     }
 }
 

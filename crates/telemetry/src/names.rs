@@ -90,6 +90,8 @@ pub const LIMIT: &str = "limit";
 pub const REASON: &str = "reason";
 /// Label: reason code of a refusal.
 pub const CODE: &str = "code";
+/// Label: content coding.
+pub const ENCODING: &str = "encoding";
 /// Label: state, from a closed list.
 pub const STATE: &str = "state";
 /// Label: which certificate, by the name that the configuration gives it.
@@ -109,6 +111,10 @@ metrics! {
         "Time from the head of the request to the end of the response.";
     REQUEST_BYTES: Counter = "weir_http_request_body_bytes_total" [ROUTE, SERVICE],
         "Body bytes received from clients.";
+    COMPRESSION_INPUT_BYTES: Counter = "weir_http_compression_input_bytes_total" [ENCODING],
+        "Body bytes of responses before they were compressed.";
+    COMPRESSION_OUTPUT_BYTES: Counter = "weir_http_compression_output_bytes_total" [ENCODING],
+        "Body bytes of responses after they were compressed.";
     RESPONSE_BYTES: Counter = "weir_http_response_body_bytes_total" [ROUTE, SERVICE],
         "Body bytes sent to clients.";
     REQUESTS_ACTIVE: Gauge = "weir_http_requests_active" [LISTENER],

@@ -4,6 +4,7 @@
 
 mod balancing;
 mod bounds;
+mod compression;
 mod failures;
 mod limits;
 mod protocols;

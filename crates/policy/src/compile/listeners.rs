@@ -11,6 +11,7 @@ use weir_config::{Document, Position};
 use super::faults::Faults;
 use super::routes::{self, Compiled, MESH};
 use super::services::{self, INBOUND};
+use crate::compress::CompressPlan;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::route::RouteTable;
 use crate::snapshot::{Listener, Role, RouteId, ServiceId};
@@ -97,6 +98,7 @@ fn gateway(document: &Document, routes: &Compiled) -> Vec<Listener> {
             config: Some(config.clone()),
             edge: true,
             peer_required: false,
+            compress: config.compress.as_ref().and_then(CompressPlan::compile),
             table: RouteTable::build(attached.map(|(index, route)| (id(index), &route.matcher))),
             at: config.at,
         }
@@ -131,6 +133,7 @@ fn mesh(document: &Document, routes: &mut Compiled) -> Listener {
         config: None,
         edge: false,
         peer_required: false,
+        compress: None,
         table: table(0, first).or_else(table(first, routes.kept.len())),
         at: Position::default(),
     }
@@ -155,6 +158,7 @@ fn inbound(document: &Document, routes: &mut Compiled) -> Listener {
         config: None,
         edge: false,
         peer_required: true,
+        compress: None,
         table: RouteTable::build([(id(index), matcher)]),
         at,
     }

@@ -16,6 +16,7 @@ use weir_config::{Document, Position};
 use super::faults::{Faults, did_you_mean};
 use super::{limits, subsets};
 use crate::auth::RouteAuth;
+use crate::compress::RouteCompress;
 use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, PathTemplate, Place, RewritePlan};
@@ -128,6 +129,7 @@ pub(super) fn built_in(
         rewrite: RewritePlan::default(),
         request_headers: HeaderPlan::default(),
         response_headers: HeaderPlan::default(),
+        compress: RouteCompress::default(),
         body_bytes_max: u64::MAX,
         written: None,
         at,
@@ -182,6 +184,7 @@ fn route(
         rewrite,
         request_headers,
         response_headers,
+        compress: RouteCompress::compile(written.compress.as_ref()),
         body_bytes_max: body_bytes_max(written, scope.role),
         matcher,
         written: Some(index),

@@ -108,6 +108,17 @@ fn decide(
         note,
     )?;
 
+    let coding = snapshot
+        .compression(request.listener, id)
+        .and_then(|plan| plan.negotiate(request.headers));
+    if let Some(coding) = coding {
+        note.note(|| Step {
+            area: "compress",
+            said: format!("a response may leave as {}", coding.encoding.as_str()),
+            at: route.at,
+        });
+    }
+
     // What happens to it. The permit is last, so that nothing after it can fail.
     let mut upgrade = None;
     let then = match &route.action {
@@ -135,6 +146,7 @@ fn decide(
         claims,
         client,
         listener: request.listener,
+        coding,
         upgrade,
     })
 }

@@ -11,13 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use weir_policy::compress::Coding;
 use weir_telemetry::termination::Termination;
 
 use super::Intake;
+use super::compressed::Compressed;
 use crate::alarm::Alarm;
 use crate::clock;
 use crate::pool::Line;
 use crate::record::Ledger;
+use crate::worker::Worker;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Reply(Kind);
 
 #[derive(Debug)]
 enum Kind {
+    Compressed(Box<Compressed>),
     Full {
         data: Option<Bytes>,
         ledger: Option<Box<Ledger>>,
@@ -35,6 +39,9 @@ enum Kind {
 /// Why a response body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
+    /// The response could not be compressed.
+    #[error("the response could not be compressed: {0}")]
+    Encoder(#[source] std::io::Error),
     /// The endpoint, or the client in a two-way stream, said nothing for too long.
     #[error("the response made no progress in time")]
     Stalled,
@@ -59,6 +66,11 @@ impl Reply {
     pub(crate) fn stream(download: Box<Download>) -> Self {
         Reply(Kind::Stream(download))
     }
+
+    /// The same body, compressed. Its head must say so.
+    pub(crate) fn compressed(self, coding: Coding, worker: &Rc<Worker>) -> Self {
+        Reply(Kind::Compressed(Compressed::new(self, coding, worker)))
+    }
 }
 
 impl Body for Reply {
@@ -70,6 +82,7 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match &mut self.get_mut().0 {
+            Kind::Compressed(body) => body.poll_frame(cx),
             Kind::Full { data, ledger } => {
                 if let Some(ledger) = ledger.take() {
                     ledger.end(
@@ -85,6 +98,7 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
+            Kind::Compressed(body) => body.is_end_stream(),
             Kind::Full { data, .. } => data.is_none(),
             Kind::Stream(download) => download.is_end(),
         }
@@ -92,6 +106,7 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
+            Kind::Compressed(_) => SizeHint::default(),
             Kind::Full { data, .. } => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }

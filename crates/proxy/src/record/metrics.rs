@@ -42,6 +42,19 @@ impl WorkerMetrics {
         }
     }
 
+    /// Counts a response that was compressed: body bytes before and after.
+    pub(crate) fn compressed(&self, worker: usize, encoding: &str, input: u64, output: u64) {
+        for (name, bytes) in [
+            (&names::COMPRESSION_INPUT_BYTES, input),
+            (&names::COMPRESSION_OUTPUT_BYTES, output),
+        ] {
+            self.registry
+                .family(name)
+                .with(&[encoding])
+                .add(worker, bytes);
+        }
+    }
+
     /// Counts an answer that Weir gave by itself.
     pub(crate) fn refused(&self, worker: usize, code: Code) {
         let mut refusals = self.refusals.borrow_mut();
