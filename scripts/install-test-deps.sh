@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: Debian packages, a real Consul, cargo-nextest,
+# Installs what the tests need and this machine lacks: Debian packages (HAProxy and nginx among
+# them, to stand before and behind the gateway), a real Consul, cargo-nextest,
 # and, below target/, a Python venv with Flask and a folder with Express (services of the kind that
 # people have, for tests that put the gateway in front of them). Does nothing where all is there.
 set -euo pipefail
@@ -12,6 +13,8 @@ command -v curl >/dev/null || packages+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 command -v npm >/dev/null || packages+=(nodejs npm)
 command -v openssl >/dev/null || packages+=(openssl)
+command -v haproxy >/dev/null || packages+=(haproxy)
+command -v nginx >/dev/null || packages+=(nginx-light)
 command -v promtool >/dev/null || packages+=(prometheus)
 if [ "${#packages[@]}" -gt 0 ]; then
   as_root apt-get update -q

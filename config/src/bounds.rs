@@ -85,6 +85,9 @@ pub const PATH_PARAMETERS_MAX: usize = 16;
 
 // --- while running ----------------------------------------------------------------------------
 
+/// Longest PROXY protocol header accepted, bytes. Addresses take 36; the rest is for what load
+/// balancers add about TLS and themselves, which is not read.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 /// Longest bearer token accepted, bytes: longer ones are refused before they are decoded.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Most distinct keys a limit remembers; past it, new keys share one overflow bucket.

@@ -31,6 +31,7 @@ pub mod limit;
 pub mod listener;
 pub mod pattern;
 pub mod position;
+pub mod proxy_protocol;
 pub mod reference;
 pub mod resilience;
 pub mod route;

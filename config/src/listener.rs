@@ -10,6 +10,7 @@ use crate::declare::{defaulted, empty, object, optional, place, required};
 use crate::decode::{Complaint, Decoder};
 use crate::pattern::HostPattern;
 use crate::position::Position;
+use crate::proxy_protocol::ProxyProtocolFrom;
 use crate::syntax::host::{host_name, host_pattern, socket_address};
 use crate::syntax::plain::whole;
 use crate::syntax::text::file;
@@ -25,6 +26,8 @@ object! {
         pub bind: SocketAddr = required(socket_address()),
         /// Present: this listener speaks TLS.
         pub tls: Option<ListenerTls> = optional(of::<ListenerTls>()),
+        /// Load balancers in front that send the PROXY protocol; absent: none is expected.
+        pub proxy_protocol: Option<ProxyProtocolFrom> = optional(of::<ProxyProtocolFrom>()),
         /// Largest request header section; more is refused with 431.
         pub header_bytes_max: Size =
             defaulted(size().within(Size::kib(1), Size(HEADER_BYTES_MAX)), HEADER_BYTES),
@@ -59,6 +62,7 @@ impl Listener {
         Listener {
             bind,
             tls: None,
+            proxy_protocol: None,
             header_bytes_max: HEADER_BYTES,
             header_count_max: HEADER_COUNT,
             connections_max: CONNECTIONS,

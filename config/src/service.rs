@@ -9,6 +9,7 @@ use crate::declare::{
 };
 use crate::endpoint::{Endpoint, EndpointEntry};
 use crate::position::{Located, Position};
+use crate::proxy_protocol::ProxyProtocol;
 use crate::resilience::{Breaker, Limits, Outlier, Retry, Timeouts};
 use crate::syntax::host::{host_name, host_port};
 use crate::syntax::plain::word;
@@ -26,6 +27,10 @@ object! {
         pub protocol: Protocol = defaulted(word::<Protocol>(), Protocol::Http1),
         /// TLS towards plain (non-mesh) endpoints; absent: clear text.
         pub tls: Option<UpstreamTls> = optional(of::<UpstreamTls>()),
+        /// Begin every connection to a plain (non-mesh) endpoint with a PROXY protocol header of
+        /// this version. Such a connection belongs to one client, so it carries one request and is
+        /// closed.
+        pub proxy_protocol: Option<ProxyProtocol> = optional(word::<ProxyProtocol>()).note("none"),
         /// Deadlines; a route may set its own.
         pub timeouts: Timeouts = empty(of::<Timeouts>()),
         /// Retries; a route may set its own.
@@ -49,6 +54,7 @@ impl Service {
             balance: Balance::default(),
             protocol: Protocol::default(),
             tls: None,
+            proxy_protocol: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             breaker: None,

@@ -12,6 +12,7 @@ use weir_config::auth::Jwks;
 use weir_config::document::AccessLogTarget;
 use weir_config::limit::LimitKey;
 use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
+use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Outlier, Retry, Timeouts};
 use weir_config::route::{Action, Route};
 use weir_config::service::{Balance, Service, Source};
@@ -403,6 +404,38 @@ fn forms_of_a_service() {
 
     let it = service("{ file: endpoints.yaml }");
     assert!(matches!(it.source, Source::File(_)));
+}
+
+#[test]
+fn forms_of_the_proxy_protocol() {
+    let listener = |text: &str| {
+        decode(&format!(
+            "listeners: {{ a: {{ bind: \"127.0.0.1:1\"{text} }} }}"
+        ))
+        .listeners
+        .remove(0)
+        .1
+    };
+    assert_eq!(listener("").proxy_protocol, None);
+    let from = |text: &str| listener(text).proxy_protocol.unwrap().from;
+    let networks = [
+        "10.0.0.0/8".parse().unwrap(),
+        "192.0.2.1/32".parse().unwrap(),
+    ];
+    assert_eq!(
+        from(", proxy_protocol: { from: 10.0.0.0/8 }"),
+        networks[..1]
+    );
+    assert_eq!(
+        from(", proxy_protocol: { from: [10.0.0.0/8, 192.0.2.1] }"),
+        networks
+    );
+
+    assert_eq!(service("{ dns: \"a:1\" }").proxy_protocol, None);
+    for (word, version) in [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)] {
+        let written = service(&format!("{{ dns: \"a:1\", proxy_protocol: {word} }}"));
+        assert_eq!(written.proxy_protocol, Some(version));
+    }
 }
 
 #[test]

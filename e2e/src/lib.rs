@@ -12,6 +12,7 @@
     reason = "a test harness fails loudly; nothing here ships"
 )]
 
+pub mod balancers;
 pub mod command;
 pub mod consul;
 pub mod lone;

@@ -242,6 +242,7 @@ fn follow(
     };
     let service = snapshot.service(forward.service);
     plan::note_shares(snapshot, admitted, recorder);
+    plan::note_announcement(service, recorder);
     plan::note_deadlines(snapshot, admitted, forward, recorder);
     *upstream = Some(prepared(snapshot, question, admitted, recorder));
     let known = members(forward.service).or_else(|| match &service.source {

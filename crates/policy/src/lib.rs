@@ -19,6 +19,7 @@ pub mod live;
 pub mod moment;
 pub mod note;
 pub mod pipeline;
+pub mod proxy_protocol;
 pub mod refusal;
 pub mod request;
 pub mod resilience;

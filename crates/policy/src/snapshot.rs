@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_config::document::AccessLog;
 use weir_config::listener::Listener as ListenerConfig;
+use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::service::{Balance, Protocol, Source, UpstreamTls};
 use weir_config::{ConfigError, Document, Position};
 
@@ -156,6 +157,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// TLS towards endpoints without a mesh identity.
     pub tls: Option<UpstreamTls>,
+    /// Connections to endpoints without a mesh identity begin with this PROXY protocol header.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Equal for services whose connections may be shared over reloads: changes when protocol or
     /// TLS settings change.
     pub connection_class: u64,

@@ -15,14 +15,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 use weir_identity::{Expect, Identity, SpiffeId};
 use weir_policy::pipeline::FailureKind;
-use weir_policy::snapshot::Service;
+use weir_policy::snapshot::{Service, ServiceId};
 
 use crate::clock;
 use crate::happenings;
 use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
+use crate::proxy_protocol::{self, Announcement};
 use crate::record::ServiceMetrics;
-use crate::serve::LocalExec;
+use crate::serve::{ClientConnection, LocalExec};
 use crate::wire::{Socket, Wire};
+use crate::worker::Installed;
 
 /// What a connection to an endpoint needs beside its lane.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +35,33 @@ pub(crate) struct Plan<'a> {
     pub(crate) server_name: Option<&'a str>,
     /// Who we are in the mesh.
     pub(crate) identity: Option<&'a Arc<Identity>>,
+    /// What the connection begins with.
+    pub(crate) announcement: Option<Announcement<'a>>,
     /// The service, for its limits.
     pub(crate) service: &'a Service,
     /// Where connections are counted.
     pub(crate) metrics: &'a Rc<ServiceMetrics>,
+}
+
+impl<'a> Plan<'a> {
+    /// For endpoints of a service, on behalf of a client or of Weir itself.
+    pub(crate) fn of(
+        installed: &'a Installed,
+        id: ServiceId,
+        client: Option<&'a ClientConnection>,
+    ) -> Self {
+        let service = installed.snapshot.service(id);
+        let announcement = |version| Announcement { version, client };
+        let tls = service.tls.as_ref();
+        Self {
+            tls: installed.tls(id),
+            server_name: tls.and_then(|tls| tls.server_name.as_deref()),
+            identity: installed.identity.as_ref(),
+            announcement: service.proxy_protocol.map(announcement),
+            service,
+            metrics: installed.metrics(id),
+        }
+    }
 }
 
 /// Why there is no connection. Nothing of a request was sent.
@@ -158,7 +183,11 @@ async fn slow_line(
 
 async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
     let lane = Rc::clone(opening.lane());
-    let stream = tcp(&lane).await?;
+    let mut stream = tcp(&lane).await?;
+    if let Some(announcement) = plan.announcement.filter(|_| lane.identity.is_none()) {
+        let sent = proxy_protocol::send(&mut stream, announcement).await;
+        sent.map_err(ConnectError::Tcp)?;
+    }
     let socket = match tls_of(&lane, plan)? {
         None => Socket::Plain(stream),
         Some((config, name)) => {

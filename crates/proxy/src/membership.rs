@@ -35,6 +35,7 @@ impl Seats {
                 class: service.connection_class,
                 identity: member.endpoint.identity.as_deref().map(Into::into),
                 http2: LaneKey::speaks(service.protocol),
+                single_use: service.proxy_protocol.is_some() && member.endpoint.identity.is_none(),
             };
             (Arc::as_ptr(member), pool.lane(key))
         };

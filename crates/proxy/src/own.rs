@@ -152,16 +152,7 @@ async fn send(
     let attempt = Try {
         worker,
         lane,
-        plan: Plan {
-            tls: installed.tls(id),
-            server_name: service
-                .tls
-                .as_ref()
-                .and_then(|tls| tls.server_name.as_deref()),
-            identity: installed.identity.as_ref(),
-            service,
-            metrics: installed.metrics(id),
-        },
+        plan: Plan::of(installed, id, None),
         intake: intake.as_ref(),
         deadlines: &Deadlines {
             began,

@@ -21,9 +21,11 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use weir_policy::moment::Moment;
+use weir_policy::proxy_protocol::Addresses;
 
 use crate::body::{Never, Reply};
 use crate::listen::Gate;
+use crate::proxy_protocol;
 use crate::wire::{Meter, Socket, Wire};
 use crate::worker::{Bounds, Entry, Leaving, Worker, WorkerStats};
 
@@ -58,7 +60,10 @@ pub(crate) struct ClientConnection {
     pub(crate) id: u64,
     pub(crate) worker: Rc<Worker>,
     pub(crate) gate: Rc<Gate>,
+    /// The client, as a PROXY header has it where one is expected.
     pub(crate) remote: SocketAddr,
+    /// Where it connected to.
+    pub(crate) local: SocketAddr,
     pub(crate) secure: bool,
     /// SPIFFE id of the mesh peer.
     pub(crate) peer: Option<Box<str>>,
@@ -80,6 +85,7 @@ pub(crate) struct ClientConnection {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
     pub(crate) secure: bool,
     pub(crate) peer: Option<Box<str>>,
     pub(crate) http2: bool,
@@ -97,6 +103,7 @@ impl ClientConnection {
             worker: Rc::clone(worker),
             gate: Rc::clone(gate),
             remote: client.remote,
+            local: client.local,
             secure: client.secure,
             peer: client.peer,
             http2: client.http2,
@@ -189,6 +196,7 @@ pub(crate) fn accepted(
     }
     entry.metrics.accepted.add(worker.index, 1);
     connections.add(worker.index, 1);
+    let local = proxy_protocol::local(&stream, gate.address);
     let (worker, gate) = (Rc::clone(worker), Rc::clone(gate));
     worker.greeting(1);
     tokio::task::spawn_local(async move {
@@ -197,10 +205,21 @@ pub(crate) fn accepted(
             entry: &entry,
             kept: Cell::new(true),
         };
-        match greet(&worker, &entry, stream).await {
+        match greet(
+            &worker,
+            &entry,
+            stream,
+            Addresses {
+                source: remote,
+                destination: local,
+            },
+        )
+        .await
+        {
             Ok(greeted) => {
                 let client = Client {
-                    remote,
+                    remote: greeted.addresses.source,
+                    local: greeted.addresses.destination,
                     secure: greeted.secure,
                     peer: greeted.peer,
                     http2: greeted.http2,

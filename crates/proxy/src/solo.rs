@@ -52,6 +52,7 @@ impl Solo {
         let gate = Gate::unbound(binding.address, Rc::clone(&entry));
         let client = Client {
             remote,
+            local: binding.address,
             secure: binding.tls.is_some(),
             peer: None,
             http2: false,

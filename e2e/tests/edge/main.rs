@@ -8,6 +8,7 @@ mod compression;
 mod failures;
 mod limits;
 mod protocols;
+mod proxy_protocol;
 mod requests;
 mod routing;
 mod service_limits;

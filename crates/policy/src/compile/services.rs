@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use weir_config::endpoint::Endpoint;
+use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Outlier, Retry, Timeouts};
 use weir_config::service::{Balance, Protocol, Service as Written, Source, UpstreamTls};
 use weir_config::units::{Percent, Size};
@@ -35,6 +36,12 @@ pub(super) fn compile(
             let problem = format!("`{INBOUND}` is the name of a sidecar's own application");
             let hint = "give the service another name".to_owned();
             faults.error(format!("services.{INBOUND}"), name.at, problem, Some(hint));
+        }
+        if written.proxy_protocol.is_some() && written.protocol == Protocol::Http2 {
+            let path = format!("services.{}.proxy_protocol", name.value);
+            let problem = "an HTTP/2 connection is shared, and a PROXY header is about one client";
+            let hint = "use `protocol: http1`, or leave `proxy_protocol` out".to_owned();
+            faults.error(path, written.at, problem, Some(hint));
         }
         let subsets = subsets.remove(name.value.as_str()).unwrap_or_default();
         services.push(service(&name.value, written, subsets, live));
@@ -66,7 +73,12 @@ fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> 
         subsets,
         protocol: written.protocol,
         tls: written.tls.clone(),
-        connection_class: connection_class(written.protocol, written.tls.as_ref()),
+        proxy_protocol: written.proxy_protocol,
+        connection_class: connection_class(
+            written.protocol,
+            written.tls.as_ref(),
+            written.proxy_protocol,
+        ),
         connections_max: written.limits.connections,
         pending_max: written.limits.pending,
         requests_max: written.limits.requests,
@@ -86,6 +98,7 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
         .iter()
         .find(|(known, _)| known.value == name);
     let protocol = written.map_or(Protocol::Http1, |(_, service)| service.protocol);
+    let proxy_protocol = written.and_then(|(_, service)| service.proxy_protocol);
     let endpoint = Endpoint::plain(application.to_string());
     Service {
         name: INBOUND.into(),
@@ -97,7 +110,8 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
         subsets: Vec::new(),
         protocol,
         tls: None,
-        connection_class: connection_class(protocol, None),
+        proxy_protocol,
+        connection_class: connection_class(protocol, None, proxy_protocol),
         connections_max: INBOUND_CONNECTIONS_MAX,
         pending_max: INBOUND_REQUESTS_MAX,
         requests_max: INBOUND_REQUESTS_MAX,
@@ -146,9 +160,13 @@ pub(super) fn inbound_retry() -> RetryPlan {
 }
 
 /// Equal for services whose connections may be shared; positions in the text do not count.
-fn connection_class(protocol: Protocol, tls: Option<&UpstreamTls>) -> u64 {
+fn connection_class(
+    protocol: Protocol,
+    tls: Option<&UpstreamTls>,
+    proxy_protocol: Option<ProxyProtocol>,
+) -> u64 {
     let tls = tls.map(|tls| (&tls.server_name, &tls.ca, tls.client.as_ref()));
-    FixedState::default().hash_one(format!("{protocol:?} {tls:?}"))
+    FixedState::default().hash_one(format!("{protocol:?} {tls:?} {proxy_protocol:?}"))
 }
 
 /// Everything is bounded, also where nobody is meant to notice.

@@ -8,7 +8,7 @@ use weir_config::units::{Percent, Size};
 
 use crate::note::{Note, Recorder, Step};
 use crate::pipeline::{Admitted, Forward};
-use crate::snapshot::{Action, Snapshot};
+use crate::snapshot::{Action, Service, Snapshot};
 
 /// Says how requests are divided, where there is more than one destination.
 pub(super) fn note_shares(snapshot: &Snapshot, admitted: &Admitted, recorder: &mut Recorder) {
@@ -33,6 +33,21 @@ pub(super) fn note_shares(snapshot: &Snapshot, admitted: &Admitted, recorder: &m
             at: destination.at,
         });
     }
+}
+
+/// Says what connections to the service begin with, where that is not HTTP.
+pub(super) fn note_announcement(service: &Service, recorder: &mut Recorder) {
+    let Some(version) = service.proxy_protocol else {
+        return;
+    };
+    recorder.note(|| Step {
+        area: "service",
+        said: format!(
+            "its connections begin with a PROXY {} header and carry one request",
+            version.as_str()
+        ),
+        at: service.at,
+    });
 }
 
 /// Says which deadlines and retries are in force, and who said so.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use weir_config::listener::Listener;
 use weir_config::pattern::HostPattern;
 
 use super::{ExplainRequest, is_sidecar};
@@ -127,7 +128,12 @@ impl Question {
     pub(super) fn listener_text(&self, snapshot: &Snapshot) -> String {
         let listener = snapshot.listener(self.listener);
         match &listener.config {
-            Some(config) => format!("`{}` at {}", listener.name, config.bind),
+            Some(config) => format!(
+                "`{}` at {}{}",
+                listener.name,
+                config.bind,
+                expected_header(config)
+            ),
             None => format!("`{}` of a sidecar", listener.name),
         }
     }
@@ -196,6 +202,15 @@ impl Question {
             });
         }
     }
+}
+
+/// From whom connections are to begin with a PROXY header.
+fn expected_header(config: &Listener) -> String {
+    let Some(expected) = &config.proxy_protocol else {
+        return String::new();
+    };
+    let from: Vec<_> = expected.from.iter().map(ToString::to_string).collect();
+    format!(", behind PROXY headers from {} alone", from.join(", "))
 }
 
 fn why(route: &Route) -> String {

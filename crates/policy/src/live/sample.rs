@@ -25,6 +25,7 @@ pub(crate) fn service(balance: Balance) -> Service {
         subsets: Vec::new(),
         protocol: Protocol::Http1,
         tls: None,
+        proxy_protocol: None,
         connection_class: 0,
         connections_max: 1024,
         pending_max: 1024,

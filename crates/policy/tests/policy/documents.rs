@@ -175,6 +175,22 @@ routes: [{ path: /a, to: s }]
 }
 
 #[test]
+fn a_proxy_header_is_about_one_client() {
+    let service = |protocol: &str| {
+        format!(
+            "services:\n  app: {{ endpoints: [\"127.0.0.1:1\"], proxy_protocol: v1{protocol} }}\n"
+        )
+    };
+    let problem = "an HTTP/2 connection is shared, and a PROXY header is about one client";
+    let expected = format!("2 services.app.proxy_protocol: {problem}");
+    check(&service(", protocol: http2"), &[&expected]);
+    // Connections that begin otherwise are not shared over a reload.
+    let class = |yaml: &str| gateway(yaml).services[0].connection_class;
+    assert_eq!(class(&service("")), class(&service(", protocol: http1")));
+    assert_ne!(class(&service("")), class(&service("").replace("v1", "v2")));
+}
+
+#[test]
 fn names_are_made_and_unique() {
     let snapshot = gateway(
         r#"

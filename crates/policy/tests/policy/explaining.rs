@@ -246,3 +246,21 @@ fn an_explanation_agrees_with_the_proxy() {
         assert_eq!(told, ask(line).outcome(&snapshot), "{line}");
     }
 }
+
+#[test]
+fn proxy_headers_on_both_sides() {
+    let yaml = r#"
+listeners: { web: { bind: "127.0.0.1:8080", proxy_protocol: { from: [10.0.0.0/8, "fd00::/8"] } } }
+services: { users: { endpoints: ["10.0.0.5:5000"], proxy_protocol: v2 } }
+routes: [{ path: "/*", to: users }]
+"#;
+    let explanation = explained(&gateway(yaml), &get("/x"));
+    let listener = said(&explanation, "listener")[0].0;
+    assert!(
+        listener.ends_with("behind PROXY headers from 10.0.0.0/8, fd00::/8 alone"),
+        "{listener}"
+    );
+    let service = said(&explanation, "service");
+    let announced = "its connections begin with a PROXY v2 header and carry one request";
+    assert!(service.contains(&(announced, 3)), "{service:?}");
+}

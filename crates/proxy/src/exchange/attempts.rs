@@ -133,10 +133,9 @@ impl Attempts<'_> {
         seats: &'b Seats,
         chosen: &Chosen,
         at: Moment,
-        ledger: &Ledger,
+        ledger: &'b Ledger,
     ) -> Result<Try<'b>, Refused> {
         let installed = &self.entry.installed;
-        let service = installed.snapshot.service(self.plan.service);
         let lane = seats
             .lane(chosen)
             .ok_or((Code::Internal.into(), Termination::Internal))?;
@@ -145,16 +144,7 @@ impl Attempts<'_> {
         Ok(Try {
             worker: self.worker,
             lane,
-            plan: Plan {
-                tls: installed.tls(self.plan.service),
-                server_name: service
-                    .tls
-                    .as_ref()
-                    .and_then(|tls| tls.server_name.as_deref()),
-                identity: installed.identity.as_ref(),
-                service,
-                metrics: installed.metrics(self.plan.service),
-            },
+            plan: Plan::of(installed, self.plan.service, Some(ledger.connection())),
             intake: self.intake,
             deadlines: self.deadlines,
             began: at.nanos,

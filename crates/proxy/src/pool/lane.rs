@@ -27,6 +27,8 @@ pub(crate) struct LaneKey {
     pub(crate) identity: Option<Box<str>>,
     /// Whether HTTP/2 is spoken.
     pub(crate) http2: bool,
+    /// Whether a connection belongs to one client, and so is never kept for the next request.
+    pub(crate) single_use: bool,
 }
 
 impl LaneKey {
@@ -50,6 +52,7 @@ pub(crate) struct Lane {
     pub(crate) resolved: RefCell<Option<Resolved>>,
     /// TLS configuration that expects [`Lane::identity`].
     pub(crate) mesh_tls: RefCell<Option<Arc<ClientConfig>>>,
+    single_use: bool,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<Shared>>>,
     /// Connections open, idle ones included.
@@ -102,6 +105,7 @@ impl Lane {
             socket: key.address.parse().ok(),
             identity: key.identity.clone(),
             http2: key.http2,
+            single_use: key.single_use,
             resolved: RefCell::default(),
             mesh_tls: RefCell::default(),
             idle: RefCell::default(),
@@ -153,7 +157,7 @@ impl Lane {
 
     /// Keeps a connection that falls idle `now` for the next exchange.
     pub(super) fn put_back(&self, sender: http1::SendRequest<Upload>, now: u64) {
-        if self.retired.get() || sender.is_closed() {
+        if self.single_use || self.retired.get() || sender.is_closed() {
             return;
         }
         let mut idle = self.idle.borrow_mut();

@@ -1,18 +1,23 @@
-//! Before the first request: TLS handshake, or a look at the first bytes, to know the protocol.
+//! Before the first request: whose connection it is (PROXY protocol), then a TLS handshake, or a
+//! look at the first bytes, to know the protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use ipnet::IpNet;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
+use weir_policy::proxy_protocol::Addresses;
 
+use crate::proxy_protocol::{self, ReceiveError};
 use crate::wire::Socket;
 use crate::worker::{Entry, Worker};
 
 /// What is known of a connection before its first request.
 pub(super) struct Greeted {
+    pub(super) addresses: Addresses,
     pub(super) socket: Socket,
     pub(super) prefix: Bytes,
     pub(super) secure: bool,
@@ -20,13 +25,20 @@ pub(super) struct Greeted {
     pub(super) http2: bool,
 }
 
-/// TLS handshake, or a look at the first bytes.
+/// Finds out what there is to know before the first request; `own` are the addresses of the
+/// connection itself.
 pub(super) async fn greet(
     worker: &Worker,
     entry: &Entry,
     mut stream: TcpStream,
+    own: Addresses,
 ) -> Result<Greeted, &'static str> {
     let _ = stream.set_nodelay(true);
+    let addresses = match entry.announced_from() {
+        None => own,
+        // Boxed: rare, and every connection would carry its size.
+        Some(networks) => Box::pin(announced(entry, &mut stream, own, networks)).await?,
+    };
     let Some(tls) = &entry.tls else {
         let read =
             tokio::time::timeout(entry.bounds.header_timeout, first_bytes(&mut stream)).await;
@@ -37,6 +49,7 @@ pub(super) async fn greet(
         };
         let socket = Socket::Plain(stream);
         return Ok(Greeted {
+            addresses,
             socket,
             prefix,
             secure: false,
@@ -74,12 +87,36 @@ pub(super) async fn greet(
     };
     let socket = Socket::Tls(Box::new(TlsStream::Server(stream)));
     Ok(Greeted {
+        addresses,
         socket,
         prefix: Bytes::new(),
         secure: true,
         peer,
         http2,
     })
+}
+
+/// Whose connection it is, as the load balancer in front says.
+async fn announced(
+    entry: &Entry,
+    stream: &mut TcpStream,
+    own: Addresses,
+    networks: &[IpNet],
+) -> Result<Addresses, &'static str> {
+    let from = own.source.ip().to_canonical();
+    if !networks.iter().any(|network| network.contains(&from)) {
+        return Err("proxy-protocol-source");
+    }
+    let header = proxy_protocol::receive(stream);
+    match tokio::time::timeout(entry.bounds.header_timeout, header).await {
+        Ok(Ok(addresses)) => Ok(addresses.unwrap_or(own)),
+        Ok(Err(ReceiveError::Ended(_))) => Err("client"),
+        Ok(Err(ReceiveError::Malformed(fault))) => {
+            tracing::debug!(%fault, %from, "no PROXY header");
+            Err("proxy-protocol")
+        }
+        Err(_) => Err("header-timeout"),
+    }
 }
 
 /// Reads until the bytes are, or cannot become, the HTTP/2 preface. `None` at the end of the

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, request};
+use ipnet::IpNet;
 use rustls::{ClientConfig, ServerConfig};
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::service::Protocol;
@@ -131,6 +132,13 @@ impl Entry {
             registry: registry.clone(),
             by_route: RefCell::default(),
         })
+    }
+
+    /// From which networks connections are to begin with a PROXY header; all others are closed.
+    pub(crate) fn announced_from(&self) -> Option<&[IpNet]> {
+        let listener = self.installed.snapshot.listener(self.listener);
+        let expected = listener.config.as_ref()?.proxy_protocol.as_ref()?;
+        Some(&expected.from)
     }
 
     /// The metrics of a route and service: looked up once per worker and install.
