@@ -78,6 +78,8 @@ pub const COMPRESS_BYTES_MIN_MAX: u64 = 1024 * 1024 * 1024;
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Longest clock difference forgiven to a token: more makes expiry meaningless.
 pub const LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
+/// Longest delay that a fault injects: a delayed request holds its client's connection.
+pub const FAULT_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Largest compiled regular expression, bytes.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// Most parameters of a path template.

@@ -27,6 +27,7 @@ pub mod compress;
 pub mod document;
 pub mod endpoint;
 pub mod error;
+pub mod fault;
 pub mod limit;
 pub mod listener;
 pub mod pattern;

@@ -7,6 +7,7 @@ use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
 use crate::compress::Compress;
 use crate::declare::{by_key, defaulted, empty, object, optional, place, required, variants};
 use crate::decode::{Complaint, Decoder};
+use crate::fault::Fault;
 use crate::limit::{Limit, LimitKey};
 use crate::pattern::{HostPattern, PathPattern, ValuePattern};
 use crate::position::{Located, Position};
@@ -74,6 +75,8 @@ object! {
         /// Largest request body; more is refused with 413.
         pub body_bytes_max: Option<Size> =
             optional(size()).note("`10MiB` at the gateway, unlimited in the mesh"),
+        /// Faults injected on purpose.
+        pub fault: Option<Fault> = optional(of::<Fault>()).note("none"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -108,6 +111,7 @@ impl Route {
             retry: Retry::default(),
             compress: None,
             body_bytes_max: None,
+            fault: None,
             at: Position::default(),
         }
     }

@@ -59,6 +59,11 @@ fn routes() {
 }
 
 #[test]
+fn shaping() {
+    check("shaping");
+}
+
+#[test]
 fn issuers() {
     check("issuers");
 }

@@ -112,7 +112,14 @@ fn examples_mention_what_they_have() {
 fn the_schema_refuses_nothing_that_decodes() {
     let validator = validator();
     let mut both = 0;
-    for area in ["issuers", "listeners", "routes", "services", "yaml"] {
+    for area in [
+        "issuers",
+        "listeners",
+        "routes",
+        "services",
+        "shaping",
+        "yaml",
+    ] {
         for case in read(&format!("tests/errors/{area}.txt"))
             .split("### ")
             .skip(1)
@@ -143,6 +150,7 @@ fn the_schema_accepts_every_short_form() {
         "services: { a: { consul: a }, b: { consul: { name: b } }, c: { file: c.yaml } }",
         "routes: { path: { prefix: /x }, to: a, methods: GET, limit: 5/10s }",
         "routes: [{ path: /, to: [a, { service: b }], headers: { x: true, y: 1 } }]",
+        "routes: [{ path: /, to: a, fault: { delay: 5ms, abort: 500 } }]",
         "routes: [{ path: /, redirect: { path: /x }, clients: [10.0.0.1, \"::1\"] }]",
         "issuers: { a: { issuer: i, audience: [a], jwks: { file: k } } }",
         "listeners: { a: { bind: \"[::]:80\", header_bytes_max: 2048, tls: { self_signed: a } } }",

@@ -321,6 +321,26 @@ fn forms_of_a_route() {
 }
 
 #[test]
+fn forms_of_a_fault() {
+    let it = route("fault: { delay: 250ms, abort: 502 }").fault.unwrap();
+    let delay = it.delay.unwrap();
+    assert_eq!(delay.pause, Duration::from_millis(250));
+    assert_eq!(delay.share, Percent::WHOLE);
+    let abort = it.abort.unwrap();
+    assert_eq!((abort.status, abort.share), (502, Percent::WHOLE));
+    assert!(it.headers.is_empty());
+
+    let it = route(
+        "fault: { headers: { X-Test: me }, delay: { for: 1m, share: 12.5% }, abort: { share: 1% } }",
+    );
+    let it = it.fault.unwrap();
+    assert_eq!(it.headers[0].0.value, "x-test");
+    assert_eq!(it.delay.unwrap().share, Percent(12_500));
+    assert_eq!(it.abort.unwrap().status, 503);
+    assert!(route("").fault.is_none());
+}
+
+#[test]
 fn forms_of_an_action() {
     let action = |text: &str| {
         decode(&format!("routes: [{{ path: /, {text} }}]"))

@@ -110,6 +110,13 @@ pub(crate) struct Within<T: 'static> {
     max: T,
 }
 
+impl<T> Within<T> {
+    /// The same with another upper end.
+    pub(crate) fn up_to(self, max: T) -> Self {
+        Within { max, ..self }
+    }
+}
+
 impl<T: PartialOrd> Syntax for Within<T> {
     type Value = T;
 

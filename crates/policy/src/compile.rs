@@ -16,6 +16,7 @@ mod listeners;
 mod names;
 mod routes;
 mod services;
+mod shaping;
 mod subsets;
 
 use std::net::SocketAddr;

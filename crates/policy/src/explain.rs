@@ -22,7 +22,7 @@ use crate::moment::Moment;
 use crate::note::{Note, Recorder, Step};
 use crate::pipeline::admit::{self, Rehearsal};
 use crate::pipeline::{self, Admitted, Forward, Then};
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::rewrite;
 use crate::snapshot::{Role, ServiceId, Snapshot};
 use question::Question;
@@ -171,7 +171,7 @@ pub fn explain(
     };
     let view = question.view();
     let mut local = Local::default();
-    let admitted = admit::admit(
+    let mut admitted = admit::admit(
         snapshot,
         &mut local,
         &view,
@@ -180,6 +180,17 @@ pub fn explain(
         Some(&rehearsal),
         &mut recorder,
     );
+
+    // A delay is told, not waited for.
+    if let Ok(it) = &mut admitted
+        && let Then::Delayed(delayed) = &it.then
+    {
+        let later = at.plus(delayed.pause);
+        match delayed.resume(snapshot, it.route, later, &mut recorder) {
+            Ok(then) => it.then = then,
+            Err(refusal) => admitted = Err(refusal),
+        }
+    }
 
     let mut route = None;
     let mut upstream = None;
@@ -230,6 +241,8 @@ fn follow(
 ) -> Answer {
     let forward = match &admitted.then {
         Then::Forward(forward) => forward,
+        // `explain` has gone past every delay.
+        Then::Delayed(_) => return refused(&Code::Internal.into()),
         Then::Answer(response) => {
             let location = response.headers().get(http::header::LOCATION);
             return Answer::Answered {
@@ -370,7 +383,7 @@ fn refused(refusal: &Refusal) -> Answer {
     };
     Answer::Refused {
         code: row.code.to_owned(),
-        status: row.status.as_u16(),
+        status: refusal.status().as_u16(),
         said,
     }
 }

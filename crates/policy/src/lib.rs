@@ -25,4 +25,5 @@ pub mod request;
 pub mod resilience;
 pub mod rewrite;
 pub mod route;
+pub mod shaping;
 pub mod snapshot;

@@ -19,6 +19,7 @@ use crate::request::RequestView;
 use crate::resilience::{self, Pass, RetryPlan, TimeoutPlan};
 use crate::rewrite::strip_response;
 use crate::route::Params;
+use crate::shaping::Delayed;
 use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
 
 pub(crate) mod admit;
@@ -56,6 +57,8 @@ pub enum Then {
     Forward(Forward),
     /// Weir answers: a redirect or a fixed response.
     Answer(Box<http::Response<bytes::Bytes>>),
+    /// It waits first, since a fault on purpose wants it so.
+    Delayed(Box<Delayed>),
 }
 
 /// Where it goes and under which deadlines; holds the service's in-flight permit.

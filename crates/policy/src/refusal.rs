@@ -46,6 +46,8 @@ pub enum Code {
     ConnectTimeout,
     /// This proxy is going away.
     Draining,
+    /// The route injects this fault on purpose.
+    FaultInjected,
     /// The header section is larger than the listener takes.
     HeaderTooLarge,
     /// Weir itself failed.
@@ -101,6 +103,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// What exactly; safe to show to the client.
     pub detail: Option<Box<str>>,
+    /// Status to answer with instead of the table's.
+    pub status: Option<StatusCode>,
     /// Methods that would be allowed; becomes `Allow`.
     pub allow: Option<Box<str>>,
     /// What was known by then; for logs and metrics, not for the client.
@@ -205,6 +209,7 @@ impl Refusal {
             code,
             retry_after: None,
             detail: None,
+            status: None,
             allow: None,
             known,
         }
@@ -224,6 +229,13 @@ impl Refusal {
         self
     }
 
+    /// Answers with this status instead of the table's.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Refusal {
+        self.status = Some(status);
+        self
+    }
+
     /// Says which methods would be allowed.
     #[must_use]
     pub fn with_allow(mut self, methods: impl Into<Box<str>>) -> Refusal {
@@ -234,7 +246,7 @@ impl Refusal {
     /// Status sent to the client.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.code.row().status
+        self.status.unwrap_or(self.code.row().status)
     }
 
     /// Every header field of the answer except its length.
@@ -276,7 +288,7 @@ impl Refusal {
             format!("urn:weir:refusal:{}", row.code).into(),
         );
         problem.insert("title".into(), row.title.into());
-        problem.insert("status".into(), row.status.as_u16().into());
+        problem.insert("status".into(), self.status().as_u16().into());
         if let Some(detail) = &self.detail {
             problem.insert("detail".into(), detail.as_ref().into());
         }
@@ -302,7 +314,7 @@ impl Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let row = self.code.row();
-        write!(f, "{} ({})", row.code, row.status.as_u16())?;
+        write!(f, "{} ({})", row.code, self.status().as_u16())?;
         match &self.detail {
             Some(detail) => write!(f, ": {detail}"),
             None => Ok(()),

@@ -18,6 +18,7 @@ use crate::live::ServiceLive;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, RewritePlan};
 use crate::route::{Matcher, RouteTable};
+use crate::shaping::Shaping;
 
 /// Index of a listener in [`Snapshot::listeners`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,6 +109,8 @@ pub struct Route {
     pub compress: RouteCompress,
     /// Largest request body, bytes; `u64::MAX` for none.
     pub body_bytes_max: u64,
+    /// What is done to its traffic beyond sending it on; `None` for most routes.
+    pub shaping: Option<Box<Shaping>>,
     /// Its index in the document's routes; `None` for a built-in one.
     pub written: Option<usize>,
     /// Where it was written.

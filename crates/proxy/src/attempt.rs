@@ -48,7 +48,7 @@ pub(crate) enum ClientFault {
 }
 
 /// Deadlines of an exchange, as moments in nanoseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Deadlines {
     /// From the start of the first attempt.
     pub(crate) began: u64,

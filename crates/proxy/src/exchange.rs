@@ -31,6 +31,7 @@ use crate::upgrade;
 use crate::worker::{Entry, Worker};
 
 mod attempts;
+mod delay;
 
 use attempts::{Attempts, Delivered, Refused};
 
@@ -106,6 +107,10 @@ struct Exchange {
     head: Option<request::Parts>,
     intake: Option<Rc<Intake>>,
     deadlines: Deadlines,
+    /// When it went on to its service.
+    entered: Moment,
+    /// The body of a request that has to wait first.
+    waiting: Option<Inbound>,
     /// The client's connection, where it asked for an upgrade that policy allows.
     client: Option<OnUpgrade>,
     request_id: HeaderValue,
@@ -136,20 +141,18 @@ impl Exchange {
             Err(refusal) => {
                 ledger.client = refusal.known.client.unwrap_or(ledger.client);
                 (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
+                if refusal.code == Code::FaultInjected {
+                    delay::count_abort(&ledger);
+                }
                 let response = respond::refuse(ledger, &refusal, Termination::Refused);
                 return Err(identified(response, request_id));
             }
         };
         ledger.client = admitted.client;
         ledger.route = Some(admitted.route);
-        let plan = match admitted.then {
-            Then::Answer(response) => {
-                return Err(identified(respond::full(ledger, *response), request_id));
-            }
-            Then::Forward(ref plan) => plan,
-        };
-        ledger.service = Some(plan.service);
-        happenings::tell(entry.installed.snapshot.service(plan.service));
+        if let Then::Answer(response) = admitted.then {
+            return Err(identified(respond::full(ledger, *response), request_id));
+        }
         // Prepare: what leaves is the same for every attempt.
         let snapshot = &entry.installed.snapshot;
         let asked = head.extensions.remove::<OnUpgrade>();
@@ -158,34 +161,59 @@ impl Exchange {
         pipeline::prepare(snapshot, &admitted, secure, remote, &mut head);
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
-        let intake = intake(
-            worker,
-            snapshot.route(admitted.route).body_bytes_max,
-            plan,
-            body,
-        );
-        ledger.intake.clone_from(&intake);
-        let deadlines = Deadlines {
-            began: at.nanos,
-            plan: plan.timeouts,
-            total_until: plan.timeouts.total.map(|total| at.plus(total).nanos),
-            upgrade: client.is_some(),
-        };
-        Ok(Box::new(Self {
+        let mut exchange = Box::new(Self {
             connection: Rc::clone(connection),
             entry,
             ledger,
             admitted,
             head: Some(head),
-            intake,
-            deadlines,
+            intake: None,
+            deadlines: Deadlines::default(),
+            entered: at,
+            waiting: None,
             client,
             request_id,
-        }))
+        });
+        if matches!(exchange.admitted.then, Then::Delayed(_)) {
+            exchange.waiting = Some(body);
+        } else {
+            exchange.enter(body, at);
+        }
+        Ok(exchange)
+    }
+
+    /// It goes on to its service.
+    fn enter(&mut self, body: Inbound, at: Moment) {
+        let Then::Forward(plan) = &self.admitted.then else {
+            return;
+        };
+        let snapshot = &self.entry.installed.snapshot;
+        let bytes_max = snapshot.route(self.admitted.route).body_bytes_max;
+        self.intake = intake(&self.connection.worker, bytes_max, plan, body);
+        self.ledger.service = Some(plan.service);
+        happenings::tell(snapshot.service(plan.service));
+        self.ledger.intake.clone_from(&self.intake);
+        self.entered = at;
+        self.deadlines = Deadlines {
+            began: at.nanos,
+            plan: plan.timeouts,
+            total_until: plan
+                .timeouts
+                .total
+                .map(|total| self.ledger.began.plus(total).nanos),
+            upgrade: self.client.is_some(),
+        };
     }
 
     /// Sends it on, as often as policy says, and answers.
     async fn forward(mut self: Box<Self>) -> Result<Response<Reply>, Never> {
+        if self.waiting.is_some() {
+            // Boxed: it is rare, and every exchange would carry its size.
+            self = match Box::pin(delay::wait(self)).await {
+                Ok(exchange) => exchange,
+                Err(response) => return Ok(*response),
+            };
+        }
         let this = &mut *self;
         let Then::Forward(plan) = &this.admitted.then else {
             // `begin` has answered every other case.
@@ -201,6 +229,7 @@ impl Exchange {
             plan,
             intake: this.intake.as_ref(),
             deadlines: &this.deadlines,
+            began: this.entered,
         };
         let end = attempts.run(&mut this.ledger, &mut this.head).await;
         Ok(self.answer(end))

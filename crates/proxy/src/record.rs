@@ -26,9 +26,11 @@ use crate::worker::{Entry, Worker};
 
 mod log;
 mod metrics;
+mod shaped;
 
 pub(crate) use log::LogState;
 pub(crate) use metrics::{ListenerMetrics, ServiceMetrics, WorkerMetrics, failure_label};
+pub(crate) use shaped::{Fault, Shaped};
 
 /// One exchange.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Ledger {
     pub(crate) permit: Option<Permit>,
     /// Held until the end: the endpoint's request in flight.
     pub(crate) chosen: Option<Chosen>,
+    /// What shaping did to it, where it did anything.
+    shaped: Option<Box<Shaped>>,
     termination: Option<Termination>,
     response_bytes: u64,
 }
@@ -91,6 +95,7 @@ impl Ledger {
             intake: None,
             permit: None,
             chosen: None,
+            shaped: None,
             termination: None,
             response_bytes: 0,
         })
@@ -127,6 +132,11 @@ impl Ledger {
             (Some(host), None) => host.as_bytes(),
             (None, None) => b"",
         }
+    }
+
+    /// Where to write down what shaping does to it.
+    pub(crate) fn shaped(&mut self) -> &mut Shaped {
+        self.shaped.get_or_insert_default()
     }
 
     /// Says how it ended, unless that was said before.
@@ -211,6 +221,11 @@ impl Ledger {
             response_bytes: self.response_bytes,
             duration_us: micros(duration),
             upstream_us: self.upstream.map(micros),
+            fault_delay_us: self
+                .shaped
+                .as_ref()
+                .and_then(|shaped| shaped.delayed)
+                .map(micros),
             trace_id: self.trace,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             peer: self.connection.peer.as_deref(),

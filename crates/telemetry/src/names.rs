@@ -88,6 +88,8 @@ pub const STATUS: &str = "status";
 pub const LIMIT: &str = "limit";
 /// Label: why, from a closed list.
 pub const REASON: &str = "reason";
+/// Label: what was done on purpose: `delay` or `abort`.
+pub const FAULT: &str = "fault";
 /// Label: reason code of a refusal.
 pub const CODE: &str = "code";
 /// Label: content coding.
@@ -123,6 +125,8 @@ metrics! {
         "Answers that Weir gave by itself, by reason code.";
     REQUEST_ENDS: Counter = "weir_http_request_ends_total" [REASON],
         "Requests finished, by termination code.";
+    FAULTS_INJECTED: Counter = "weir_http_faults_injected_total" [ROUTE, FAULT],
+        "Requests that a route's `fault` delayed, or answered with an error.";
 
     // Connections from clients.
     CONNECTIONS_ACTIVE: Gauge = "weir_listener_connections_active" [LISTENER],

@@ -6,6 +6,7 @@ mod balancing;
 mod bounds;
 mod compression;
 mod failures;
+mod faults;
 mod limits;
 mod protocols;
 mod proxy_protocol;

@@ -131,6 +131,7 @@ pub(super) fn built_in(
         response_headers: HeaderPlan::default(),
         compress: RouteCompress::default(),
         body_bytes_max: u64::MAX,
+        shaping: None,
         written: None,
         at,
     }
@@ -171,6 +172,7 @@ fn route(
     let request_headers = plan("request_headers", &written.request_headers, request);
     let response_headers = plan("response_headers", &written.response_headers, response);
     let action = action(scope, index, written, faults);
+    let shaping = super::shaping::compile(index, written, faults);
     if !attached {
         return None;
     }
@@ -186,6 +188,7 @@ fn route(
         response_headers,
         compress: RouteCompress::compile(written.compress.as_ref()),
         body_bytes_max: body_bytes_max(written, scope.role),
+        shaping,
         matcher,
         written: Some(index),
         at: written.at,

@@ -19,6 +19,8 @@ use crate::refusal::{Code, Known, Refusal};
 use crate::request::RequestView;
 use crate::rewrite::has_token;
 use crate::route::{Found, Miss, Wanted, host, path};
+use crate::shaping::Delayed;
+use crate::shaping::fault::Injected;
 use crate::snapshot::{Action, Destination, Listener, Route, Snapshot};
 
 /// What a rehearsal does otherwise than a request: limits are asked without spending anything, and
@@ -119,14 +121,27 @@ fn decide(
         });
     }
 
+    // Faults on purpose: after everything that protects, before a place at the service is taken.
+    let mut injected = injected(route, request, draw, note);
+    if injected.delay.is_none()
+        && let Some(refusal) = injected.abort.take()
+    {
+        return Err(refusal);
+    }
+
     // What happens to it. The permit is last, so that nothing after it can fail.
     let mut upgrade = None;
     let then = match &route.action {
         Action::Forward(destinations) => {
-            let destination = drawn(destinations, draw);
+            let (index, destination) = drawn(destinations, draw);
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(snapshot, destination, request)?;
-            Then::Forward(enter(snapshot, destination, at, note)?)
+            match injected.delay {
+                None => Then::Forward(enter(snapshot, destination, at, note)?),
+                Some(pause) => {
+                    Then::Delayed(Box::new(Delayed::entering(index, destination, pause)))
+                }
+            }
         }
         Action::Redirect(redirect) => {
             let response = answer::redirect(route, redirect, request, &path, &params)?;
@@ -140,7 +155,7 @@ fn decide(
     };
     Ok(Admitted {
         route: id,
-        then,
+        then: injected.apply(then),
         path,
         params,
         claims,
@@ -303,26 +318,38 @@ fn limit_text(limit: &RouteLimit, inputs: &KeyInputs<'_>) -> String {
 }
 
 /// The destination of this draw. A compiled route has at least one, and a total above zero.
-fn drawn(destinations: &[Destination], draw: u64) -> &Destination {
+fn drawn(destinations: &[Destination], draw: u64) -> (usize, &Destination) {
     if let [only] = destinations {
-        return only;
+        return (0, only);
     }
     let total: u64 = destinations
         .iter()
         .map(|destination| u64::from(destination.weight))
         .sum();
     let mut left = draw % total.max(1);
-    for destination in destinations {
+    for (index, destination) in destinations.iter().enumerate() {
         let weight = u64::from(destination.weight);
         if left < weight {
-            return destination;
+            return (index, destination);
         }
         left -= weight;
     }
-    &destinations[0]
+    (0, &destinations[0])
 }
 
-fn enter(
+fn injected(route: &Route, request: &RequestView<'_>, draw: u64, note: &mut impl Note) -> Injected {
+    match route
+        .shaping
+        .as_ref()
+        .and_then(|shaping| shaping.fault.as_ref())
+    {
+        None => Injected::default(),
+        Some(fault) => fault.inject(request.headers, draw, note),
+    }
+}
+
+/// Takes a place at the service of a destination.
+pub(crate) fn enter(
     snapshot: &Snapshot,
     destination: &Destination,
     at: Moment,

@@ -14,6 +14,7 @@ pub(super) const ALL: &[Code] = &[
     Code::ConnectFailed,
     Code::ConnectTimeout,
     Code::Draining,
+    Code::FaultInjected,
     Code::HeaderTooLarge,
     Code::Internal,
     Code::KeysUnavailable,
@@ -103,6 +104,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "draining", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response",
             "This proxy is shutting down",
             "Send the request again; another proxy or a new connection takes it.",
+        ) },
+        Code::FaultInjected => const { &new(
+            "fault-injected", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response",
+            "This route fails on purpose",
+            "The route's `fault.abort` answered, with the status written there, and the service \
+             was not asked. Remove `fault`, or lower its `share`.",
         ) },
         Code::HeaderTooLarge => const { &new(
             "header-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",

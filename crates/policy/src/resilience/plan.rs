@@ -8,8 +8,8 @@ use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
 
 use crate::snapshot::TOTAL_TIMEOUT_DEFAULT;
 
-/// Deadlines in force for one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Deadlines in force for one request; by `default` all of them have passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeoutPlan {
     /// TCP and TLS, per attempt.
     pub connect: Duration,

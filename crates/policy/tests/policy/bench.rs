@@ -150,6 +150,7 @@ pub fn service_of(snapshot: &Snapshot, admitted: &Admitted) -> String {
     match &admitted.then {
         Then::Forward(forward) => snapshot.service(forward.service).name.to_string(),
         Then::Answer(response) => response.status().to_string(),
+        Then::Delayed(delayed) => format!("waits {:?}", delayed.pause),
     }
 }
 

@@ -11,3 +11,4 @@ mod explaining;
 mod properties;
 mod rewriting;
 mod routing;
+mod shaping;

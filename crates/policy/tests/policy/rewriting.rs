@@ -216,7 +216,9 @@ fn redirects_and_fixed_answers() {
             .unwrap();
         match admitted.then {
             weir_policy::pipeline::Then::Answer(response) => response,
-            weir_policy::pipeline::Then::Forward(_) => panic!("{line} was forwarded"),
+            weir_policy::pipeline::Then::Delayed(_) | weir_policy::pipeline::Then::Forward(_) => {
+                panic!("{line} was forwarded")
+            }
         }
     };
     let table = [

@@ -28,6 +28,7 @@ pub(super) struct Attempts<'a> {
     pub(super) plan: &'a Forward,
     pub(super) intake: Option<&'a Rc<Intake>>,
     pub(super) deadlines: &'a Deadlines,
+    pub(super) began: Moment,
 }
 
 /// A response to deliver, from where, and on what its body comes.
@@ -53,8 +54,8 @@ impl Attempts<'_> {
     ) -> Result<Delivered, Refused> {
         let metrics = self.entry.installed.metrics(self.plan.service);
         let mut tried = Tried::default();
-        // The first attempt begins when the exchange does: no need to ask the clock again.
-        let mut at = ledger.began;
+        // The first attempt begins when the attempts do: no need to ask the clock again.
+        let mut at = self.began;
         loop {
             ledger.attempts += 1;
             // Choose: another endpoint than those tried, where there is one.

@@ -19,7 +19,7 @@ use super::micros;
 pub(crate) struct WorkerMetrics {
     ends: Vec<Arc<Counter>>,
     refusals: RefCell<Vec<(Code, Arc<Counter>)>>,
-    registry: Registry,
+    pub(super) registry: Registry,
 }
 
 impl WorkerMetrics {

@@ -52,6 +52,8 @@ pub struct AccessRecord<'a> {
     pub duration_us: u64,
     /// From the start of the last attempt to the head of its response, in microseconds.
     pub upstream_us: Option<u64>,
+    /// For how long a fault on purpose held it back, in microseconds.
+    pub fault_delay_us: Option<u64>,
     /// The trace that the request belongs to.
     pub trace_id: Option<TraceId>,
     /// `user-agent` header.
@@ -92,6 +94,9 @@ impl AccessRecord<'_> {
         line.number("duration_us", self.duration_us);
         if let Some(upstream_us) = self.upstream_us {
             line.number("upstream_us", upstream_us);
+        }
+        if let Some(fault_delay_us) = self.fault_delay_us {
+            line.number("fault_delay_us", fault_delay_us);
         }
         if let Some(trace_id) = self.trace_id {
             line.raw_text("trace_id", &trace_id.hex());

@@ -33,6 +33,7 @@ fn record<'a>() -> AccessRecord<'a> {
         response_bytes: 42,
         duration_us: 1234,
         upstream_us: Some(1000),
+        fault_delay_us: Some(250),
         trace_id: None,
         user_agent: Some(b"curl/8"),
         peer: None,
@@ -73,6 +74,7 @@ fn a_line_says_what_happened() {
          \"path\":\"/api/users/1\",\"protocol\":\"HTTP/2\",\"status\":200,\"termination\":\"ok\",\
          \"route\":\"users\",\"service\":\"users\",\"endpoint\":\"[::1]:5000\",\"attempts\":1,\
          \"request_bytes\":0,\"response_bytes\":42,\"duration_us\":1234,\"upstream_us\":1000,\
+         \"fault_delay_us\":250,\
          \"user_agent\":\"curl/8\",\"revision\":7}\n"
     );
 }
