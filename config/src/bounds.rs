@@ -66,6 +66,8 @@ pub const DESTINATION_WEIGHT_MAX: u32 = 1_000_000;
 pub const HEADER_BYTES_MAX: u64 = 1024 * 1024;
 /// Most header fields a listener can allow.
 pub const HEADER_COUNT_MAX: u32 = 1_000;
+/// Longest request URI a listener can allow, bytes: URIs longer than 65,534 are not representable.
+pub const URI_BYTES_MAX: u64 = 60 * 1024;
 /// Most connections a listener can allow.
 pub const CONNECTIONS_MAX: u32 = 1_000_000;
 /// Most retries of a request: more only multiplies the load of a service that already fails.
@@ -108,6 +110,7 @@ const _: () = assert!(TEXT_BYTES_MAX <= RESPOND_BODY_BYTES_MAX);
 const _: () = assert!(NAME_CHARS_MAX < TEXT_BYTES_MAX);
 // A token travels in a header, so the largest header section must have room for it.
 const _: () = assert!((TOKEN_BYTES_MAX as u64) < HEADER_BYTES_MAX);
+const _: () = assert!(URI_BYTES_MAX < HEADER_BYTES_MAX);
 // Weights are summed in 32 bits.
 const _: () = assert!((ENDPOINT_WEIGHT_MAX as u64) * (ENDPOINTS_MAX as u64) <= u32::MAX as u64);
 const _: () =

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bounds::{CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_COUNT_MAX};
+use crate::bounds::{CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_COUNT_MAX, URI_BYTES_MAX};
 use crate::compress::Compress;
 use crate::declare::{defaulted, empty, object, optional, place, required};
 use crate::decode::{Complaint, Decoder};
@@ -33,6 +33,9 @@ object! {
             defaulted(size().within(Size::kib(1), Size(HEADER_BYTES_MAX)), HEADER_BYTES),
         /// Most header fields of a request; more is refused with 431.
         pub header_count_max: u32 = defaulted(whole(1, HEADER_COUNT_MAX), HEADER_COUNT),
+        /// Longest request URI (path and query); more is refused with 414.
+        pub uri_bytes_max: Size =
+            defaulted(size().within(Size(64), Size(URI_BYTES_MAX)), URI_BYTES),
         /// Most connections at once.
         pub connections_max: u32 = defaulted(whole(1, CONNECTIONS_MAX), CONNECTIONS),
         /// How long a connection may stand idle between requests.
@@ -50,6 +53,8 @@ object! {
 const HEADER_BYTES: Size = Size::kib(32);
 // Browsers send about 20.
 const HEADER_COUNT: u32 = 100;
+// What nginx and most servers behind take.
+const URI_BYTES: Size = Size::kib(8);
 const CONNECTIONS: u32 = 10_000;
 // Longer than the 60 s that load balancers in front keep theirs, so that they close first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -65,6 +70,7 @@ impl Listener {
             proxy_protocol: None,
             header_bytes_max: HEADER_BYTES,
             header_count_max: HEADER_COUNT,
+            uri_bytes_max: URI_BYTES,
             connections_max: CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,
             header_timeout: HEADER_TIMEOUT,

@@ -14,6 +14,7 @@ pub mod balance;
 pub mod compile;
 pub mod compress;
 pub mod explain;
+pub mod framing;
 pub mod limit;
 pub mod live;
 pub mod moment;

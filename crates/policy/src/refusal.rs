@@ -30,10 +30,18 @@ pub const PROXY_STATUS_HEADER: HeaderName = HeaderName::from_static("proxy-statu
 /// Why Weir answered by itself. The kebab-case form of the name is the public reason code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
+    /// A chunked body breaks the rules of chunks.
+    BadChunk,
+    /// The length of the body is malformed, doubled or contradictory.
+    BadFraming,
+    /// A header line breaks the rules of header lines.
+    BadHeader,
     /// The host is missing, doubled, malformed, or contradicts the request target.
     BadHost,
     /// The path is malformed or tries to say one thing to Weir and another to the service.
     BadPath,
+    /// The request line breaks the rules of request lines.
+    BadRequestLine,
     /// The request body is larger than its route takes.
     BodyTooLarge,
     /// The service's circuit breaker is open.
@@ -92,6 +100,10 @@ pub enum Code {
     UpstreamTimeout,
     /// This request cannot be upgraded to another protocol.
     UpgradeRefused,
+    /// The request target is longer than the listener takes.
+    UriTooLong,
+    /// The request is of a version that is not spoken here.
+    VersionUnsupported,
 }
 
 /// A refusal: the reason, and what the client is told beside it.

@@ -66,11 +66,14 @@ fn admit(
     body: &Inbound,
     at: Moment,
 ) -> Result<Admitted, Refusal> {
+    if let Some(fault) = connection.head_fault() {
+        return Err(fault.into());
+    }
     if head.method == Method::CONNECT {
         return Err(Refusal::new(Code::UpgradeRefused).with_detail("this is not a forward proxy"));
     }
-    if let Some(detail) = entry.bounds.exceeded_by(head) {
-        return Err(Refusal::new(Code::HeaderTooLarge).with_detail(detail));
+    if let Some(fault) = entry.bounds.exceeded_by(head) {
+        return Err(fault.into());
     }
     let view = RequestView {
         listener: entry.listener,
@@ -281,6 +284,7 @@ impl Exchange {
             intake.settle();
         }
         if let (Some(client), Some(endpoint), true) = (self.client, endpoint, switched) {
+            self.connection.leaves_http();
             upgrade::join(client, endpoint, self.ledger, idle);
             return Response::from_parts(head, Reply::full(bytes::Bytes::new(), None));
         }

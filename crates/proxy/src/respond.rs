@@ -112,7 +112,7 @@ pub(crate) fn full(mut ledger: Box<Ledger>, response: Response<Bytes>) -> Respon
 fn closes(code: Code) -> bool {
     matches!(
         code,
-        Code::BodyTooLarge | Code::RequestTimeout | Code::Draining
+        Code::BadChunk | Code::BodyTooLarge | Code::RequestTimeout | Code::Draining
     )
 }
 

@@ -1,8 +1,9 @@
 //! Connections of clients: TLS, recognising the protocol, driving hyper, and closing what stands
 //! idle, is slow, or is asked to leave.
 //!
-//! A connection is in one of three phases: *busy* (an exchange is under way), *idle* (nothing of
-//! the next request has come), *head* (a part of it has). hyper's own header timeout runs through
+//! A connection is in one of four phases: *busy* (an exchange is under way), *idle* (nothing of the
+//! next request has come), *head* (a part of it has), *lingering* (its last answer is sent, but not
+//! everything the client sends was read). hyper's own header timeout runs through
 //! idle and head as one, so it is off here and the driver tells them apart by the meter under
 //! hyper.
 
@@ -20,6 +21,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use weir_policy::framing::Fault;
 use weir_policy::moment::Moment;
 use weir_policy::proxy_protocol::Addresses;
 
@@ -72,8 +74,8 @@ pub(crate) struct ClientConnection {
     entry: Rc<Entry>,
     meter: Arc<Meter>,
     in_flight: Cell<u32>,
-    /// Whether it has sent a request at all.
-    greeted: Cell<bool>,
+    /// Exchanges begun.
+    exchanges: Cell<u64>,
     idle_since: Cell<u64>,
     /// What the meter said when it fell idle: more reads mean that a request is coming.
     idle_reads: Cell<u64>,
@@ -110,7 +112,7 @@ impl ClientConnection {
             entry,
             meter: Arc::default(),
             in_flight: Cell::new(0),
-            greeted: Cell::new(false),
+            exchanges: Cell::new(0),
             idle_since: Cell::new(worker.clock.now().nanos),
             idle_reads: Cell::new(0),
             leaving: Cell::new(None),
@@ -123,13 +125,30 @@ impl ClientConnection {
     /// An exchange begins.
     pub(crate) fn began(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
-        self.greeted.set(true);
+        self.exchanges.set(self.exchanges.get() + 1);
         WorkerStats::add(&self.worker.stats.in_flight, 1);
         WorkerStats::add(&self.worker.stats.exchanges, 1);
     }
 
+    /// What is wrong with the head that the last exchange was begun for.
+    pub(crate) fn head_fault(&self) -> Option<Fault> {
+        let (fault, heads) = self.meter.fault()?;
+        (heads < self.exchanges.get()).then_some(fault)
+    }
+
+    /// What is wrong with the last body.
+    pub(crate) fn body_fault(&self) -> Option<Fault> {
+        self.meter.fault().map(|(fault, _)| fault)
+    }
+
+    /// What follows on this connection is not HTTP.
+    pub(crate) fn leaves_http(&self) {
+        self.meter.left();
+    }
+
     /// An exchange has ended.
     pub(crate) fn ended(&self, now: Moment) {
+        self.meter.stays();
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.idle_since.set(now.nanos);
         self.idle_reads.set(self.meter.reads());
@@ -156,7 +175,9 @@ impl ClientConnection {
     }
 
     fn phase(&self) -> Phase {
-        if self.in_flight.get() > 0 {
+        if let Some(since) = self.meter.lingers_since() {
+            Phase::Lingering(since)
+        } else if self.in_flight.get() > 0 {
             Phase::Busy
         } else if self.meter.reads() > self.idle_reads.get() && !self.http2 {
             Phase::Head
@@ -178,6 +199,8 @@ enum Phase {
     Busy,
     Head,
     Idle,
+    /// Everything is said; it is only waited for the client to hear it, since then.
+    Lingering(u64),
 }
 
 /// A connection was accepted.
@@ -268,6 +291,7 @@ async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes)
         let http = h2_builder(bounds).serve_connection(TokioIo::new(wire.coalescing()), service);
         drive(connection, bounds, Http::H2(Box::pin(http))).await
     } else {
+        let wire = wire.inspected(bounds.framing());
         let http = h1_builder(bounds)
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
@@ -280,7 +304,7 @@ fn h1_builder(bounds: Bounds) -> http1::Builder {
     builder
         .header_read_timeout(None)
         // What is over hyper's own bounds it answers by itself, without a reason. So they are wider
-        // than the listener's, which `exchange` holds.
+        // than the listener's, which the inspector under it and `exchange` hold.
         .max_header_size(2 * bounds.header_bytes_max)
         .max_buf_size(H1_BUFFER_BYTES_MAX.max(2 * bounds.header_bytes_max));
     if bounds.header_count_max > HYPER_HEADER_COUNT_MAX {

@@ -4,15 +4,20 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use weir_policy::framing::{Bounds, Fault};
 
 use crate::clock;
+
+mod inspector;
+
+use inspector::Inspector;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -23,6 +28,33 @@ pub(crate) enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Whether a connection leaves HTTP (for a WebSocket).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// It does not.
+    Stays,
+    /// Its last request has asked, and is not answered yet.
+    Asked,
+    /// It does.
+    Left,
+}
+
 /// What the driver of a connection wants to know about its bytes. Written by one thread only; the
 /// atomics are for the `Send` that hyper asks of upgradable connections.
 #[derive(Debug, Default)]
@@ -31,6 +63,14 @@ pub(crate) struct Meter {
     reads: AtomicU64,
     /// Since when a write has been waiting for the other side, nanoseconds; 0 for not.
     blocked_since: AtomicU64,
+    /// Number of the fault that ended what may be read; 0 for none.
+    fault: AtomicU8,
+    /// How many heads were in order before it.
+    heads: AtomicU64,
+    /// A [`Leave`].
+    leave: AtomicU8,
+    /// Since when it is only waited for the client to close, nanoseconds; 0 for not.
+    lingers_since: AtomicU64,
 }
 
 impl Meter {
@@ -41,6 +81,47 @@ impl Meter {
     /// Since when a write has been waiting for the other side.
     pub(crate) fn blocked_since(&self) -> Option<u64> {
         Some(self.blocked_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// What the client did wrong, and how many of its requests were in order before. If that is
+    /// one less than those begun, the last one begun is no request but where the fault was.
+    pub(crate) fn fault(&self) -> Option<(Fault, u64)> {
+        let fault = Fault::numbered(self.fault.load(Relaxed))?;
+        Some((fault, self.heads.load(Relaxed)))
+    }
+
+    /// The exchange that asked to leave HTTP is over; whether it has left is decided.
+    pub(crate) fn stays(&self) {
+        if self.leave() == Leave::Asked {
+            self.leave.store(Leave::Stays as u8, Relaxed);
+        }
+    }
+
+    /// What follows is not HTTP.
+    pub(crate) fn left(&self) {
+        self.leave.store(Leave::Left as u8, Relaxed);
+    }
+
+    /// Since when it is only waited for the client to close.
+    pub(crate) fn lingers_since(&self) -> Option<u64> {
+        Some(self.lingers_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    fn faulted(&self, fault: Fault, heads: u64) {
+        self.fault.store(fault.number(), Relaxed);
+        self.heads.store(heads, Relaxed);
+    }
+
+    fn asked_to_leave(&self) {
+        self.leave.store(Leave::Asked as u8, Relaxed);
+    }
+
+    fn leave(&self) -> Leave {
+        match self.leave.load(Relaxed) {
+            0 => Leave::Stays,
+            1 => Leave::Asked,
+            _ => Leave::Left,
+        }
     }
 
     fn read(&self) {
@@ -63,6 +144,7 @@ pub(crate) struct Wire {
     socket: Socket,
     prefix: Bytes,
     meter: Option<Arc<Meter>>,
+    inspector: Option<Box<Inspector>>,
     turn: Turn,
 }
 
@@ -83,6 +165,7 @@ impl Wire {
             socket,
             prefix: Bytes::new(),
             meter: None,
+            inspector: None,
             turn: Turn::Always,
         }
     }
@@ -95,6 +178,13 @@ impl Wire {
 
     pub(crate) fn with_meter(mut self, meter: Arc<Meter>) -> Self {
         self.meter = Some(meter);
+        self
+    }
+
+    /// Hands over only what is strictly HTTP/1.
+    pub(crate) fn inspected(mut self, bounds: Bounds) -> Self {
+        let read = std::mem::take(&mut self.prefix);
+        self.inspector = Some(Box::new(Inspector::new(bounds, &read)));
         self
     }
 
@@ -132,12 +222,12 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if let (Some(inspector), Some(meter)) = (&mut this.inspector, &this.meter) {
+            return inspector.poll_read(&mut this.socket, meter, cx, buf);
+        }
         let before = buf.filled().len();
         if this.prefix.is_empty() {
-            ready!(match &mut this.socket {
-                Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-                Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            })?;
+            ready!(this.socket.poll_read(cx, buf))?;
         } else {
             let taken = this.prefix.len().min(buf.remaining());
             buf.put_slice(&this.prefix[..taken]);
@@ -202,9 +292,20 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        let this = &mut *self;
+        let (Some(inspector), Some(meter)) = (&this.inspector, &this.meter) else {
+            return this.socket.poll_shutdown(cx);
+        };
+        if meter.lingers_since().is_none() {
+            ready!(this.socket.poll_shutdown(cx))?;
+            if !inspector.is_amid() {
+                return Poll::Ready(Ok(()));
+            }
+            // Closing with unread bytes would be a reset, which can overtake the answer.
+            meter
+                .lingers_since
+                .store(clock::now().nanos.max(1), Relaxed);
         }
+        inspector::drain(&mut this.socket, cx)
     }
 }

@@ -104,11 +104,12 @@ async fn a_header_section_that_is_too_large_is_answered_431() {
     gateway
         .assert_refused(&answer, 431, "header-too-large")
         .await;
-    // Far over the bound nobody reads on to say why.
     let answer = gateway
         .get_with("/x", &[("x-long", &long.repeat(10))])
         .await;
-    assert_eq!(answer.status, 431, "{answer}");
+    gateway
+        .assert_refused(&answer, 431, "header-too-large")
+        .await;
     // HTTP/2 has the bound in its settings: a client that keeps to them does not even send it.
     if let Ok(answer) = Client::http2()
         .get_with(&gateway.url("/x"), &[("x-long", &long)])
@@ -122,11 +123,10 @@ async fn a_header_section_that_is_too_large_is_answered_431() {
 #[tokio::test]
 async fn too_many_header_fields_are_answered_431() {
     let upstream = Upstream::start(Reply::ok(""));
-    // The HTTP/1.1 parser stops at 100 by itself, and does not say why.
-    for (listener, most, says_why) in [
-        ("", 100, false),
-        (", header_count_max: 20", 20, true),
-        (", header_count_max: 200", 200, true),
+    for (listener, most) in [
+        ("", 100),
+        (", header_count_max: 20", 20),
+        (", header_count_max: 200", 200),
     ] {
         let gateway = gateway_with(listener, "", &upstream).await;
         for client in [Client::http1(), Client::http2()] {
@@ -146,12 +146,9 @@ async fn too_many_header_fields_are_answered_431() {
                 "{most}"
             );
             let answer = client.send(with(most + 1)).await.unwrap();
-            assert_eq!(answer.status, 431, "{most}: {answer}");
-            if says_why {
-                gateway
-                    .assert_refused(&answer, 431, "header-too-large")
-                    .await;
-            }
+            gateway
+                .assert_refused(&answer, 431, "header-too-large")
+                .await;
         }
     }
 }

@@ -7,6 +7,7 @@ mod bounds;
 mod compression;
 mod failures;
 mod faults;
+mod framing;
 mod limits;
 mod protocols;
 mod proxy_protocol;

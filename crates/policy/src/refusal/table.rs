@@ -6,8 +6,12 @@ use super::{Code, Row};
 
 /// Every code, in alphabetical order of the public name.
 pub(super) const ALL: &[Code] = &[
+    Code::BadChunk,
+    Code::BadFraming,
+    Code::BadHeader,
     Code::BadHost,
     Code::BadPath,
+    Code::BadRequestLine,
     Code::BodyTooLarge,
     Code::BreakerOpen,
     Code::ClaimDenied,
@@ -37,6 +41,8 @@ pub(super) const ALL: &[Code] = &[
     Code::UpstreamProtocol,
     Code::UpstreamReset,
     Code::UpstreamTimeout,
+    Code::UriTooLong,
+    Code::VersionUnsupported,
 ];
 
 const fn new(
@@ -60,6 +66,24 @@ const fn new(
 #[expect(clippy::too_many_lines, reason = "one table, one row per line")]
 pub(super) fn row(code: Code) -> &'static Row {
     match code {
+        Code::BadChunk => const { &new(
+            "bad-chunk", StatusCode::BAD_REQUEST, "http_request_error",
+            "The chunked body of this request is malformed",
+            "A chunk has a size other than 1 to 16 hexadecimal digits, a long extension, a line \
+             that does not end with CRLF, or a malformed trailer. The connection is closed.",
+        ) },
+        Code::BadFraming => const { &new(
+            "bad-framing", StatusCode::BAD_REQUEST, "http_request_error",
+            "The length of this request's body is not certain",
+            "`Content-Length` is malformed, sent twice, or sent beside `Transfer-Encoding`, or \
+             that is not just `chunked`. The connection is closed.",
+        ) },
+        Code::BadHeader => const { &new(
+            "bad-header", StatusCode::BAD_REQUEST, "http_request_error",
+            "A header line of this request is malformed",
+            "A line is folded, does not end with CRLF, has white space before its colon, or \
+             holds a control byte. The connection is closed.",
+        ) },
         Code::BadHost => const { &new(
             "bad-host", StatusCode::BAD_REQUEST, "http_request_error",
             "The host of this request cannot be used",
@@ -71,6 +95,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The path of this request cannot be used",
             "The path has an invalid or dangerous escape (`%2F`, `%5C`, `%00`), leaves the \
              root, or holds a raw byte that no path may have.",
+        ) },
+        Code::BadRequestLine => const { &new(
+            "bad-request-line", StatusCode::BAD_REQUEST, "http_request_error",
+            "The request line is malformed",
+            "It is `METHOD target HTTP/1.1`, with single spaces and nothing unescaped in the \
+             target. The connection is closed. Does the client speak TLS to a listener without?",
         ) },
         Code::BodyTooLarge => const { &new(
             "body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",
@@ -228,6 +258,16 @@ pub(super) fn row(code: Code) -> &'static Row {
             "upstream-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
             "The service did not answer in time",
             "No response head within `timeouts.response` or `timeouts.per_try`.",
+        ) },
+        Code::UriTooLong => const { &new(
+            "uri-too-long", StatusCode::URI_TOO_LONG, "http_request_error",
+            "The URI of this request is too long",
+            "Raise the listener's `uri_bytes_max`, or send what is long in the body.",
+        ) },
+        Code::VersionUnsupported => const { &new(
+            "version-unsupported", StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_request_error",
+            "This HTTP version is not spoken here",
+            "Weir speaks HTTP/1.0, HTTP/1.1 and HTTP/2. The connection is closed.",
         ) },
     }
 }

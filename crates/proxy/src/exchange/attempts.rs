@@ -78,7 +78,7 @@ impl Attempts<'_> {
                     )
                 }
                 Attempted::Failed(outcome) => (outcome, None),
-                Attempted::Client(fault) => return Err(of_client(fault)),
+                Attempted::Client(fault) => return Err(of_client(fault, ledger)),
                 Attempted::Total => {
                     ledger.chosen = Some(chosen);
                     return Err((Code::TotalTimeout.into(), Termination::TotalTimeout));
@@ -207,9 +207,12 @@ fn ended(outcome: Outcome, number: u32) -> Termination {
     }
 }
 
-fn of_client(fault: ClientFault) -> Refused {
+fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
     match fault {
-        ClientFault::Broken => (Code::RequestTimeout.into(), Termination::ClientGoneSending),
+        ClientFault::Broken => match ledger.connection().body_fault() {
+            Some(fault) => (fault.into(), Termination::ClientInvalid),
+            None => (Code::RequestTimeout.into(), Termination::ClientGoneSending),
+        },
         ClientFault::Silent => (Code::RequestTimeout.into(), Termination::ClientTimeout),
         ClientFault::TooLarge => (Code::BodyTooLarge.into(), Termination::Refused),
     }

@@ -67,6 +67,7 @@ impl<'a> Watch<'a> {
         match self.closing {
             Some((reason, _)) => reason,
             None if self.connection.is_leaving() => "drained",
+            None if self.connection.body_fault().is_some() => "refused",
             None if failed => "error",
             None => "client",
         }
@@ -93,6 +94,7 @@ impl<'a> Watch<'a> {
                     }
                     self.looked = now;
                 }
+                Phase::Lingering(_) => return Poll::Ready(Verdict::Abort(self.reason(false))),
                 Phase::Head => return Poll::Ready(Verdict::Abort("header-timeout")),
                 Phase::Idle => {
                     let left = self.connection.is_leaving();
@@ -126,6 +128,7 @@ impl<'a> Watch<'a> {
                         .saturating_add(idle),
                 }
             }
+            Phase::Lingering(since) => since.saturating_add(clock::nanos(LINGER_TIME_MAX)),
             Phase::Head => {
                 let worker = &connection.worker;
                 let since = *self
@@ -141,7 +144,7 @@ impl<'a> Watch<'a> {
                         since.max(at).saturating_add(clock::nanos(LEAVE_IDLE_AFTER))
                     }
                     // Whoever connects has something to ask.
-                    _ if !connection.greeted.get() => {
+                    _ if connection.exchanges.get() == 0 => {
                         since.saturating_add(clock::nanos(self.bounds.header_timeout))
                     }
                     _ => since.saturating_add(idle),
@@ -161,5 +164,7 @@ impl Drop for Watch<'_> {
 
 /// An idle HTTP/1.1 connection is closed this long after the process began to drain.
 pub(crate) const LEAVE_IDLE_AFTER: Duration = Duration::from_secs(1);
+/// A client that is still sending gets this long to hear the last answer.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an orderly end may take.
 const SHUT_DOWN_TIME_MAX: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ServerConfig};
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::service::Protocol;
 use weir_identity::Identity;
+use weir_policy::framing::{self, Fault};
 use weir_policy::snapshot::{ListenerId, RouteId, Service, ServiceId, Snapshot};
 use weir_telemetry::Registry;
 use weir_telemetry::request_metrics::RequestMetrics;
@@ -163,6 +164,7 @@ impl Entry {
 pub(crate) struct Bounds {
     pub(crate) header_bytes_max: usize,
     pub(crate) header_count_max: usize,
+    pub(crate) uri_bytes_max: usize,
     pub(crate) connections_max: u64,
     pub(crate) idle_timeout: Duration,
     pub(crate) header_timeout: Duration,
@@ -176,6 +178,7 @@ impl Bounds {
                     .unwrap_or(usize::MAX)
                     .clamp(HEADER_BYTES_MIN, HEADER_BYTES_CEILING),
                 header_count_max: config.header_count_max as usize,
+                uri_bytes_max: usize::try_from(config.uri_bytes_max.0).unwrap_or(usize::MAX),
                 connections_max: u64::from(config.connections_max),
                 idle_timeout: config.idle_timeout,
                 header_timeout: config.header_timeout,
@@ -184,26 +187,40 @@ impl Bounds {
         }
     }
 
-    /// Which bound a request's header section is over.
-    pub(crate) fn exceeded_by(&self, head: &request::Parts) -> Option<&'static str> {
+    /// What is read of HTTP/1 at all. Method, version and white space have room beside what
+    /// [`Bounds::exceeded_by`] counts.
+    pub(crate) fn framing(&self) -> framing::Bounds {
+        framing::Bounds {
+            head_bytes_max: self.header_bytes_max + HEAD_SLACK_BYTES,
+            fields_max: self.header_count_max,
+            target_bytes_max: self.uri_bytes_max,
+        }
+    }
+
+    /// Which bound a request's header section is over, counted alike for all versions of HTTP.
+    pub(crate) fn exceeded_by(&self, head: &request::Parts) -> Option<Fault> {
         if head.headers.len() > self.header_count_max {
-            return Some("too many header fields");
+            return Some(Fault::TooManyFields);
         }
         let target = head
             .uri
             .path_and_query()
             .map_or(1, |target| target.as_str().len());
+        if target > self.uri_bytes_max {
+            return Some(Fault::TargetTooLong);
+        }
         // As HTTP/1.1 writes it: `name: value`, and an end for each line.
         let field =
             |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
         let bytes = target + head.headers.iter().map(field).sum::<usize>();
-        (bytes > self.header_bytes_max).then_some("the header section is too long")
+        (bytes > self.header_bytes_max).then_some(Fault::TooLarge)
     }
 
     /// Listeners of a sidecar, which the document does not describe.
     const MESH: Self = Self {
         header_bytes_max: 64 * 1024,
         header_count_max: 100,
+        uri_bytes_max: 16 * 1024,
         connections_max: 10_000,
         idle_timeout: Duration::from_secs(75),
         header_timeout: Duration::from_secs(10),
@@ -211,4 +228,5 @@ impl Bounds {
 }
 
 const HEADER_BYTES_MIN: usize = 1024;
+const HEAD_SLACK_BYTES: usize = 512;
 const HEADER_BYTES_CEILING: usize = 1024 * 1024;

@@ -1,0 +1,170 @@
+//! A chunked body, byte by byte where it is not data (RFC 9112, section 7.1).
+//!
+//! Sizes are hexadecimal digits and nothing else, lines end with CRLF, extensions are ignored up to
+//! a bound, and trailer fields obey the rules of header fields.
+
+use super::{Bounds, Fault, TOKEN, is_value};
+
+/// How far a chunked body has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunks {
+    at: At,
+    /// Size of the chunk that is read, or what is missing of its data.
+    left: u64,
+    /// Digits of the size, then bytes of the extension.
+    count: u32,
+    fields: u32,
+    trailer_bytes: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Size,
+    Extension,
+    SizeEnd,
+    Data,
+    DataReturn,
+    DataEnd,
+    /// At the start of a trailer field, or of the last line.
+    Trailer,
+    TrailerName,
+    TrailerValue,
+    TrailerEnd,
+    LastEnd,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Chunks {
+            at: At::Size,
+            left: 0,
+            count: 0,
+            fields: 0,
+            trailer_bytes: 0,
+        }
+    }
+}
+
+/// How much of some bytes belongs to a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// All of them, and there is more to come.
+    All,
+    /// So many; the body ends with them.
+    Whole(usize),
+    /// So many are in order, the next one is not.
+    Broken(usize, Fault),
+}
+
+impl Chunks {
+    /// Reads on.
+    pub fn read(&mut self, bytes: &[u8], bounds: &Bounds) -> Read {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.at == At::Data {
+                let here = (bytes.len() - at) as u64;
+                let taken = here.min(self.left);
+                self.left -= taken;
+                // Not more than there are bytes.
+                at += taken as usize;
+                if self.left == 0 {
+                    self.at = At::DataReturn;
+                }
+                continue;
+            }
+            match self.step(byte, bounds) {
+                Ok(false) => at += 1,
+                Ok(true) => return Read::Whole(at + 1),
+                Err(fault) => return Read::Broken(at, fault),
+            }
+        }
+        Read::All
+    }
+
+    /// One byte that is not data; true at the end of the body.
+    fn step(&mut self, byte: u8, bounds: &Bounds) -> Result<bool, Fault> {
+        self.at = match self.at {
+            At::Size => self.size(byte)?,
+            At::Extension => match byte {
+                b'\r' => At::SizeEnd,
+                _ if is_value(byte) && self.count < EXTENSION_BYTES_MAX => {
+                    self.count += 1;
+                    At::Extension
+                }
+                _ => return Err(Fault::ChunkExtension),
+            },
+            At::SizeEnd => match (byte, self.left) {
+                (b'\n', 0) => At::Trailer,
+                (b'\n', _) => At::Data,
+                _ => return Err(Fault::LoneCarriageReturn),
+            },
+            // `read` takes data itself.
+            At::Data | At::DataReturn => match byte {
+                b'\r' => At::DataEnd,
+                _ => return Err(Fault::ChunkEnd),
+            },
+            At::DataEnd => match byte {
+                b'\n' => {
+                    (self.left, self.count) = (0, 0);
+                    At::Size
+                }
+                _ => return Err(Fault::ChunkEnd),
+            },
+            At::LastEnd => match byte {
+                b'\n' => return Ok(true),
+                _ => return Err(Fault::Trailer),
+            },
+            _ => self.trailer(byte, bounds)?,
+        };
+        Ok(false)
+    }
+
+    fn size(&mut self, byte: u8) -> Result<At, Fault> {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            b'\r' if self.count > 0 => return Ok(At::SizeEnd),
+            b';' if self.count > 0 => {
+                self.count = 0;
+                return Ok(At::Extension);
+            }
+            _ => return Err(Fault::ChunkSize),
+        };
+        if self.count == SIZE_DIGITS_MAX {
+            return Err(Fault::ChunkSize);
+        }
+        self.count += 1;
+        // Sixteen digits fit.
+        self.left = self.left << 4 | u64::from(digit);
+        Ok(At::Size)
+    }
+
+    fn trailer(&mut self, byte: u8, bounds: &Bounds) -> Result<At, Fault> {
+        self.trailer_bytes = self.trailer_bytes.saturating_add(1);
+        if self.trailer_bytes as usize > bounds.head_bytes_max {
+            return Err(Fault::Trailer);
+        }
+        Ok(match self.at {
+            At::Trailer if byte == b'\r' => At::LastEnd,
+            At::Trailer if TOKEN[usize::from(byte)] => {
+                self.fields += 1;
+                if self.fields as usize > bounds.fields_max {
+                    return Err(Fault::Trailer);
+                }
+                At::TrailerName
+            }
+            At::TrailerName if byte == b':' => At::TrailerValue,
+            At::TrailerName if TOKEN[usize::from(byte)] => At::TrailerName,
+            At::TrailerValue if byte == b'\r' => At::TrailerEnd,
+            At::TrailerValue if is_value(byte) => At::TrailerValue,
+            At::TrailerEnd if byte == b'\n' => At::Trailer,
+            _ => return Err(Fault::Trailer),
+        })
+    }
+}
+
+/// Sixteen digits fit 64 bits.
+const SIZE_DIGITS_MAX: u32 = 16;
+/// Bytes of the extension of one chunk: a signature of a cloud's upload has 81.
+const EXTENSION_BYTES_MAX: u32 = 256;

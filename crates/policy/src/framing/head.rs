@@ -1,0 +1,363 @@
+//! One header section, from the request line to the empty line.
+//!
+//! One pass over bytes that were just read and that a parser reads again. Everything is refused
+//! that two parsers could read in two ways, so that what is accepted has one reading: fields end
+//! with CRLF, and the length of the body is said once or not at all.
+
+use http::Uri;
+
+use super::{Bounds, Fault, TOKEN, is_value};
+
+/// How long the body of a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// It comes in chunks.
+    Chunked,
+    /// This many bytes, often none.
+    Length(u64),
+}
+
+/// A whole header section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes of it, with empty lines in front and the one at its end.
+    pub bytes: usize,
+    /// What follows.
+    pub body: Body,
+    /// Whether what follows an answer may be something else than HTTP: it asks for a WebSocket or
+    /// a tunnel.
+    pub leaves_http: bool,
+}
+
+/// A header section that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub fault: Fault,
+    /// Where its request line begins and ends (the CRLF included), when that was in order.
+    pub request_line: Option<(usize, usize)>,
+}
+
+/// Reads one header section; `None` when more bytes are needed to know.
+///
+/// # Errors
+/// It is none, whatever comes.
+pub fn inspect(bytes: &[u8], bounds: &Bounds) -> Result<Option<Head>, Refused> {
+    let mut reader = Reader {
+        bytes,
+        at: 0,
+        bounds,
+        http10: false,
+        leaves_http: false,
+        length: None,
+        coding: false,
+    };
+    let mut line = None;
+    match reader.head(&mut line) {
+        Ok(End::Whole) => Ok(Some(Head {
+            bytes: reader.at,
+            body: match (reader.coding, reader.length) {
+                (true, _) => Body::Chunked,
+                (false, length) => Body::Length(length.unwrap_or(0)),
+            },
+            leaves_http: reader.leaves_http,
+        })),
+        Ok(End::Partial) if bytes.len() >= bounds.head_bytes_max => Err(Refused {
+            fault: Fault::TooLarge,
+            request_line: line,
+        }),
+        Ok(End::Partial) => Ok(None),
+        Err(fault) => Err(Refused {
+            fault,
+            request_line: line,
+        }),
+    }
+}
+
+/// Whether there is all of it.
+enum End {
+    Whole,
+    Partial,
+}
+
+/// What follows an item: the next one, or the end of the bytes.
+macro_rules! or_partial {
+    ($step:expr) => {
+        match $step {
+            Some(value) => value,
+            None => return Ok(End::Partial),
+        }
+    };
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    bounds: &'a Bounds,
+    http10: bool,
+    leaves_http: bool,
+    length: Option<u64>,
+    coding: bool,
+}
+
+impl Reader<'_> {
+    fn head(&mut self, line: &mut Option<(usize, usize)>) -> Result<End, Fault> {
+        // Empty lines before a request are the leavings of careless clients (section 2.2).
+        while let Some(b'\r') = self.peek() {
+            if !or_partial!(self.line_end()?) {
+                return Err(Fault::Method);
+            }
+        }
+        let begin = self.at;
+        or_partial!(self.request_line()?);
+        *line = Some((begin, self.at));
+        let mut fields = 0;
+        loop {
+            match or_partial!(self.peek()) {
+                b'\r' => {
+                    or_partial!(self.line_end()?);
+                    break;
+                }
+                b'\n' => return Err(Fault::BareLineFeed),
+                b' ' | b'\t' => return Err(Fault::FoldedLine),
+                _ => {}
+            }
+            or_partial!(self.field()?);
+            fields += 1;
+            if fields > self.bounds.fields_max {
+                return Err(Fault::TooManyFields);
+            }
+        }
+        if self.at > self.bounds.head_bytes_max {
+            return Err(Fault::TooLarge);
+        }
+        if self.coding && self.length.is_some() {
+            return Err(Fault::LengthAndCoding);
+        }
+        if self.coding && self.http10 {
+            return Err(Fault::CodingInHttp10);
+        }
+        Ok(End::Whole)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Takes CRLF; false when something else is there.
+    fn line_end(&mut self) -> Result<Option<bool>, Fault> {
+        match (self.peek(), self.bytes.get(self.at + 1)) {
+            (Some(b'\r'), Some(b'\n')) => {
+                self.at += 2;
+                Ok(Some(true))
+            }
+            (Some(b'\r'), Some(_)) => Err(Fault::LoneCarriageReturn),
+            (Some(b'\n'), _) => Err(Fault::BareLineFeed),
+            (Some(b'\r'), None) | (None, _) => Ok(None),
+            (Some(_), _) => Ok(Some(false)),
+        }
+    }
+
+    fn request_line(&mut self) -> Result<Option<()>, Fault> {
+        let Some(method) = self.until_space(Fault::Method, METHOD_BYTES_MAX, is_token)? else {
+            return Ok(None);
+        };
+        if method.is_empty() {
+            return Err(Fault::Method);
+        }
+        let (tunnel, options) = (method == b"CONNECT", method == b"OPTIONS");
+        let plain = |byte: u8| TARGET[usize::from(byte)] != FORBIDDEN;
+        let bytes_max = self.bounds.target_bytes_max;
+        let Some(target) = self.until_space(Fault::Target, bytes_max, plain)? else {
+            return Ok(None);
+        };
+        if !is_target(target, tunnel, options) {
+            return Err(Fault::Target);
+        }
+        self.leaves_http = tunnel;
+        let rest = &self.bytes[self.at..];
+        let known = rest.len().min(VERSION.len());
+        if rest[..known] != VERSION[..known] {
+            // `HTTP/2.0`, `HTTP/1.11`; everything else is no version at all.
+            let other = rest.starts_with(b"HTTP/");
+            return Err(if other {
+                Fault::Version
+            } else {
+                Fault::RequestLine
+            });
+        }
+        match rest.get(VERSION.len()) {
+            None => return Ok(None),
+            Some(b'0') => self.http10 = true,
+            Some(b'1') => {}
+            Some(_) => return Err(Fault::Version),
+        }
+        self.at += VERSION.len() + 1;
+        match self.line_end()? {
+            None => Ok(None),
+            Some(true) => Ok(Some(())),
+            Some(false) => Err(Fault::RequestLine),
+        }
+    }
+
+    /// Takes the bytes that are allowed and the space after them.
+    fn until_space(
+        &mut self,
+        fault: Fault,
+        bytes_max: usize,
+        allowed: impl Fn(u8) -> bool,
+    ) -> Result<Option<&[u8]>, Fault> {
+        let rest = &self.bytes[self.at..];
+        let end = rest.iter().position(|&byte| !allowed(byte));
+        if end.unwrap_or(rest.len()) > bytes_max {
+            return Err(match fault {
+                Fault::Target => Fault::TargetTooLong,
+                other => other,
+            });
+        }
+        let Some(end) = end else { return Ok(None) };
+        match rest[end] {
+            b' ' => {
+                self.at += end + 1;
+                Ok(Some(&rest[..end]))
+            }
+            b'\r' | b'\n' if fault == Fault::Target && end > 0 => Err(Fault::Http09),
+            _ => Err(fault),
+        }
+    }
+
+    fn field(&mut self) -> Result<Option<()>, Fault> {
+        let rest = &self.bytes[self.at..];
+        let end = rest.iter().position(|&byte| !TOKEN[usize::from(byte)]);
+        let Some(end) = end else { return Ok(None) };
+        match rest[end] {
+            b':' if end > 0 => {}
+            b' ' | b'\t' => return Err(Fault::SpaceBeforeColon),
+            b'\n' => return Err(Fault::BareLineFeed),
+            _ => return Err(Fault::FieldName),
+        }
+        let (name, rest) = (&rest[..end], &rest[end + 1..]);
+        let Some(length) = value_length(rest) else {
+            return Ok(None);
+        };
+        let value = &rest[..length];
+        self.at += end + 1 + length;
+        match self.line_end()? {
+            None => return Ok(None),
+            Some(true) => {}
+            Some(false) => return Err(Fault::FieldValue),
+        }
+        match name.len() {
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.leaves_http |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.coding {
+                    return Err(Fault::CodingTwice);
+                }
+                if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Fault::CodingUnknown);
+                }
+                self.coding = true;
+            }
+            _ => {}
+        }
+        Ok(Some(()))
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
+        if self.length.is_some() {
+            return Err(Fault::LengthTwice);
+        }
+        let value = value.trim_ascii();
+        if value.is_empty() || value.len() > LENGTH_DIGITS_MAX {
+            return Err(Fault::LengthInvalid);
+        }
+        let mut length: u64 = 0;
+        for &digit in value {
+            if !digit.is_ascii_digit() {
+                return Err(Fault::LengthInvalid);
+            }
+            // Nineteen digits fit.
+            length = length * 10 + u64::from(digit - b'0');
+        }
+        self.length = Some(length);
+        Ok(())
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
+}
+
+/// Whether a target without forbidden bytes has one of the four forms (section 3.2).
+fn is_target(target: &[u8], tunnel: bool, options: bool) -> bool {
+    let rare = |bytes: &[u8]| bytes.iter().any(|&byte| TARGET[usize::from(byte)] == RARE);
+    match target {
+        [] => false,
+        [b'/', rest @ ..] if !tunnel => !rare(rest) || Uri::try_from(target).is_ok(),
+        b"*" => options,
+        _ => Uri::try_from(target).is_ok_and(|uri| {
+            let web = matches!(uri.scheme_str(), Some("http" | "https"));
+            uri.authority().is_some() && web != tunnel
+        }),
+    }
+}
+
+/// Bytes of a value up to the first that ends or breaks it; `None` when there is no such byte.
+fn value_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    // Eight bytes at a time. Borrows may raise false alarms, but only above a true one.
+    while let Some(word) = bytes[at..].first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let other = word ^ (ONES * 0x7F);
+        let delete = other.wrapping_sub(ONES) & !other;
+        let alarm = (control | delete) & (ONES * 0x80);
+        if alarm == 0 {
+            at += 8;
+            continue;
+        }
+        at += alarm.trailing_zeros() as usize / 8;
+        if bytes[at] != b'\t' {
+            return Some(at);
+        }
+        at += 1;
+    }
+    let found = bytes[at..].iter().position(|&byte| !is_value(byte));
+    found.map(|found| at + found)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// What every version begins with.
+const VERSION: &[u8; 7] = b"HTTP/1.";
+/// Longest method: the registered ones have at most 17 bytes.
+const METHOD_BYTES_MAX: usize = 32;
+/// A number of 19 digits fits 64 bits; nobody sends more.
+const LENGTH_DIGITS_MAX: usize = 19;
+
+/// Stands in targets.
+const PLAIN: u8 = 0;
+/// May stand in some targets.
+const RARE: u8 = 1;
+/// Stands in no target: controls, space, `#`, and what is not ASCII.
+const FORBIDDEN: u8 = 2;
+
+const TARGET: [u8; 256] = targets();
+
+const fn targets() -> [u8; 256] {
+    let mut table = [PLAIN; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        // The range check above the cast makes it lossless.
+        table[byte] = match byte as u8 {
+            0..=0x20 | 0x7F..=0xFF | b'#' => FORBIDDEN,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => RARE,
+            _ => PLAIN,
+        };
+        byte += 1;
+    }
+    table
+}

@@ -1,0 +1,308 @@
+//! HTTP/1 that is not strictly HTTP/1: each kind has its own answer, and the connection ends.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weir_e2e::DEADLINE;
+use weir_e2e::lone::{Lone, Place};
+use weir_testkit::client::{Ending, Raw, raw};
+use weir_testkit::upstream::{Reply, Upstream};
+
+async fn gateway_to(upstream: &Upstream) -> Lone {
+    Lone::start(&format!(
+        "
+        services: {{ app: {{ endpoints: [\"{}\"] }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        upstream.addr()
+    ))
+    .await
+}
+
+/// What would be a request if the one before it ended early.
+const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async fn assert_refused(gateway: &Lone, answer: &Raw, status: u16, code: &str, what: &str) {
+    let text = answer.text();
+    assert_eq!(answer.status(), Some(status), "{what:?}: {text}");
+    assert!(
+        text.contains(&format!("weir-reason: {code}\r\n")),
+        "{what:?}: {text}"
+    );
+    let closes = text.contains("connection: close\r\n") || text.starts_with("HTTP/1.0");
+    assert!(closes, "{what:?}: {text}");
+    assert_eq!(answer.ending, Ending::Closed, "{what:?}: {text}");
+    assert_eq!(
+        text.matches("weir-decision: ").count(),
+        1,
+        "{what:?}: {text}"
+    );
+    let (_, rest) = text.split_once("weir-decision: ").expect("it has an id");
+    let id = &rest[..32];
+    let said = gateway.admin(&format!("/decisions/{id}")).await;
+    assert_eq!(said.status, 200, "{what:?}: {said}");
+}
+
+#[tokio::test]
+async fn every_kind_of_bad_head_has_its_answer() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let gateway = gateway_to(&upstream).await;
+    let field = |line: &str| format!("POST /x HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n{HIDDEN}");
+    let table = [
+        (
+            field("Content-Length: 5\r\nTransfer-Encoding: chunked"),
+            400,
+            "bad-framing",
+        ),
+        (
+            field("Transfer-Encoding: chunked\r\nContent-Length: 5"),
+            400,
+            "bad-framing",
+        ),
+        (
+            field("Content-Length: 5\r\nContent-Length: 5"),
+            400,
+            "bad-framing",
+        ),
+        (
+            field("Content-Length: 0\r\nContent-Length: 33"),
+            400,
+            "bad-framing",
+        ),
+        (field("Content-Length: 5, 5"), 400, "bad-framing"),
+        (field("Content-Length: +5"), 400, "bad-framing"),
+        (field("Content-Length: 0x5"), 400, "bad-framing"),
+        (field("Content-Length:"), 400, "bad-framing"),
+        (
+            field("Content-Length: 99999999999999999999"),
+            400,
+            "bad-framing",
+        ),
+        (field("Transfer-Encoding: identity"), 400, "bad-framing"),
+        (
+            field("Transfer-Encoding: gzip, chunked"),
+            400,
+            "bad-framing",
+        ),
+        (
+            field("Transfer-Encoding: chunked, identity"),
+            400,
+            "bad-framing",
+        ),
+        (field("Transfer-Encoding: xchunked"), 400, "bad-framing"),
+        (
+            field("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            400,
+            "bad-framing",
+        ),
+        (
+            "POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+            400,
+            "bad-framing",
+        ),
+        (field("X-A: b\nX-C: d"), 400, "bad-header"),
+        (field("X-A: b\n"), 400, "bad-header"),
+        (field("X-A: b\rX-C: d"), 400, "bad-header"),
+        (field("X-A: b\r\n folded"), 400, "bad-header"),
+        (field("Content-Length : 5"), 400, "bad-header"),
+        (field("Transfer-Encoding\t: chunked"), 400, "bad-header"),
+        (field(": b"), 400, "bad-header"),
+        (field("no colon"), 400, "bad-header"),
+        (field("X-A: b\0"), 400, "bad-header"),
+        (field("X-A: b\u{8}c"), 400, "bad-header"),
+        (
+            format!("GET /x HTTP/1.1\nHost: a\n\n{HIDDEN}"),
+            400,
+            "bad-header",
+        ),
+        ("GET /x\r\n".to_owned(), 400, "bad-request-line"),
+        (" GET /x HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        ("GET  /x HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        ("GET /x y HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        ("GET /x HTTP/1.1 \r\n".to_owned(), 400, "bad-request-line"),
+        (
+            "GET /\u{e9} HTTP/1.1\r\n".to_owned(),
+            400,
+            "bad-request-line",
+        ),
+        ("GET /x#y HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        ("GET x HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        ("G@T /x HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        // TLS where none is spoken.
+        (
+            "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}".to_owned(),
+            400,
+            "bad-request-line",
+        ),
+        ("GET /x HTTP/1.2\r\n".to_owned(), 505, "version-unsupported"),
+        ("GET /x HTTP/2.0\r\n".to_owned(), 505, "version-unsupported"),
+        ("GET /x HTTP/0.9\r\n".to_owned(), 505, "version-unsupported"),
+        (
+            field(&vec!["X-A: b"; 100].join("\r\n")),
+            431,
+            "header-too-large",
+        ),
+        (
+            field(&format!("X-A: {}", "b".repeat(33 * 1024))),
+            431,
+            "header-too-large",
+        ),
+        (
+            format!("GET /{} HTTP/1.1\r\n", "x".repeat(8 * 1024)),
+            414,
+            "uri-too-long",
+        ),
+    ];
+    for (sent, status, code) in &table {
+        let what = &sent[..sent.len().min(120)];
+        let answer = raw(gateway.web(), sent, DEADLINE).await;
+        assert_refused(&gateway, &answer, *status, code, what).await;
+    }
+    assert_eq!(upstream.request_count(), 0);
+    let metrics = gateway.metrics().await;
+    let refused = metrics.sum("weir_http_refusals_total", &[]);
+    assert_eq!(refused, table.len() as f64);
+    let closed = metrics.sum(
+        "weir_listener_connections_closed_total",
+        &[("reason", "refused")],
+    );
+    assert!(closed >= table.len() as f64 - 1.0, "{closed}");
+}
+
+#[tokio::test]
+async fn a_refused_head_is_logged_with_what_is_known_of_it() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let gateway = gateway_to(&upstream).await;
+    let sent = "PUT /logged?secret HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n";
+    assert_eq!(raw(gateway.web(), sent, DEADLINE).await.status(), Some(400));
+    let line = gateway.logged("/logged").await;
+    assert_eq!(line["reason"], "bad-header", "{line}");
+    assert_eq!(line["method"], "PUT", "{line}");
+    assert_eq!(line["status"], 400, "{line}");
+}
+
+#[tokio::test]
+async fn requests_before_a_bad_one_are_answered_first() {
+    let upstream = Upstream::start(Reply::ok("fine"));
+    let gateway = gateway_to(&upstream).await;
+    let first = "POST /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let second = "POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\r\n";
+    let bad = "GET /third HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n";
+    let sent = format!("{first}{second}{bad}{HIDDEN}");
+    // As one piece, and in drops.
+    for drop in [sent.len(), 7, 1] {
+        upstream.forget_requests();
+        let mut stream = TcpStream::connect(gateway.web()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in sent.as_bytes().chunks(drop) {
+            if stream.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut text = String::new();
+        let read = tokio::time::timeout(DEADLINE, stream.read_to_string(&mut text)).await;
+        read.unwrap().unwrap();
+        assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{drop}: {text}");
+        assert_eq!(text.matches("HTTP/1.1 400 ").count(), 1, "{drop}: {text}");
+        assert!(text.rfind("HTTP/1.1 400").unwrap() > text.rfind("HTTP/1.1 200").unwrap());
+        let seen = upstream.requests();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|seen| (seen.path.as_str(), seen.text()))
+            .collect();
+        let expected = [("/first", "abc".to_owned()), ("/second", "body".to_owned())];
+        assert_eq!(seen, expected, "{drop}");
+    }
+}
+
+#[tokio::test]
+async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let gateway = gateway_to(&upstream).await;
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let long = format!("1;{}\r\nx\r\n", "e".repeat(300));
+    for body in [
+        "zz\r\n",
+        "-1\r\n",
+        "+1\r\nx\r\n",
+        " 1\r\nx\r\n",
+        "1 \r\nx\r\n",
+        "0x1\r\nx\r\n",
+        "1\nx\r\n",
+        "ffffffffffffffffff\r\n",
+        "3\r\nabcdef\r\n",
+        "1\r\nx\n",
+        "1;a\nb\r\nx\r\n",
+        &long,
+        "0\r\nX-A : b\r\n\r\n",
+        "0\r\nX-A: b\n\r\n",
+        "0\r\n\n",
+    ] {
+        upstream.forget_requests();
+        let sent = format!("{head}4\r\nabcd\r\n{body}0\r\n\r\n{HIDDEN}");
+        let answer = raw(gateway.web(), sent, DEADLINE).await;
+        assert_refused(&gateway, &answer, 400, "bad-chunk", body).await;
+        let seen = upstream.requests();
+        assert!(
+            seen.iter()
+                .all(|seen| seen.path == "/x" && !seen.is_complete),
+            "{body:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_answer_arrives_although_the_client_goes_on_sending() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let gateway = gateway_to(&upstream).await;
+    let body = "x".repeat(4 * 1024 * 1024);
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n";
+    for _ in 0..5 {
+        let answer = raw(gateway.web(), format!("{head}{body}"), DEADLINE).await;
+        assert_eq!(answer.status(), Some(400), "{:?}", answer.ending);
+    }
+    // One that never closes is not waited for.
+    let mut stream = TcpStream::connect(gateway.web()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let start = Instant::now();
+    weir_testkit::eventually::eventually(DEADLINE, async || {
+        let metrics = gateway.metrics().await;
+        metrics.sum("weir_listener_connections_active", &[]) == 0.0
+    })
+    .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_uri_at_its_bound_is_taken_and_one_past_it_is_not() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let place = Place::new();
+    let yaml = format!(
+        "
+        listeners: {{ web: {{ bind: \"{}\", uri_bytes_max: 100 }} }}
+        services: {{ app: {{ endpoints: [\"{}\"] }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        place.web,
+        upstream.addr()
+    );
+    let gateway = place.start(&yaml).await;
+    let uri = |bytes: usize| format!("/x?{}", "y".repeat(bytes - 3));
+    for client in [
+        weir_testkit::client::Client::http1(),
+        weir_testkit::client::Client::http2(),
+    ] {
+        let fits = client.get(&gateway.url(&uri(100))).await.unwrap();
+        assert_eq!(fits.status, 200, "{fits}");
+        let long = client.get(&gateway.url(&uri(101))).await.unwrap();
+        gateway.assert_refused(&long, 414, "uri-too-long").await;
+    }
+    assert_eq!(upstream.request_count(), 2);
+}

@@ -1,0 +1,51 @@
+//! A stream of HTTP/1: what is taken for a request, another parser takes for the same request, and
+//! where the bytes are cut does not matter.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use weir_policy::framing::Bounds;
+use weir_policy::framing::chunks::{Chunks, Read};
+use weir_policy::framing::head::{Body, inspect};
+
+const BOUNDS: Bounds = Bounds {
+    head_bytes_max: 1024,
+    fields_max: 16,
+    target_bytes_max: 256,
+};
+
+fuzz_target!(|data: (&[u8], usize)| {
+    let (mut bytes, cut) = data;
+    loop {
+        let whole = inspect(bytes, &BOUNDS);
+        let cut = cut.min(bytes.len());
+        match inspect(&bytes[..cut], &BOUNDS) {
+            Ok(None) => {}
+            Ok(early) => assert_eq!(whole, Ok(early)),
+            Err(_) => assert!(whole.is_err()),
+        }
+        let Ok(Some(head)) = whole else { return };
+        let mut fields = [httparse::EMPTY_HEADER; 17];
+        let mut request = httparse::Request::new(&mut fields);
+        let parsed = request.parse(bytes);
+        assert_eq!(parsed, Ok(httparse::Status::Complete(head.bytes)));
+        let target = request.path.expect("it is complete");
+        assert!(http::Uri::try_from(target).is_ok(), "{target:?}");
+        bytes = &bytes[head.bytes..];
+        match head.body {
+            Body::Length(length) => {
+                let Some(rest) = usize::try_from(length).ok().and_then(|to| bytes.get(to..)) else {
+                    return;
+                };
+                bytes = rest;
+            }
+            Body::Chunked => match Chunks::default().read(bytes, &BOUNDS) {
+                Read::Whole(read) => bytes = &bytes[read..],
+                Read::Broken(read, _) => {
+                    assert!(read < bytes.len());
+                    return;
+                }
+                Read::All => return,
+            },
+        }
+    }
+});
