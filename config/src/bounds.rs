@@ -76,6 +76,10 @@ pub const RETRY_ATTEMPTS_MAX: u32 = 5;
 pub const RETRY_BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// Largest `compress.bytes_min`, bytes: nobody means to compress only what is larger.
 pub const COMPRESS_BYTES_MIN_MAX: u64 = 1024 * 1024 * 1024;
+/// Largest header section of a response, bytes: twice what most servers can send.
+pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Most header fields of a response, as most clients and proxies take.
+pub const RESPONSE_HEADER_COUNT_MAX: usize = 100;
 /// Largest body of a fixed answer, bytes: it stands in the document.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Longest clock difference forgiven to a token: more makes expiry meaningless.

@@ -45,6 +45,10 @@ object! {
         /// First pause; doubles, jittered.
         pub backoff: Option<Duration> =
             optional(duration()).unless_told(Duration::from_millis(25)),
+        /// Longest pause that a response may ask for with `Retry-After` and that is waited out; a
+        /// response that asks for more (or for more than deadlines leave) is delivered.
+        pub retry_after_max: Option<Duration> =
+            optional(duration()).unless_told(Duration::from_secs(2)),
         /// Largest request body kept for another attempt.
         pub body_bytes_max: Option<Size> = optional(
             size().within(Size(0), Size(RETRY_BODY_BYTES_MAX)),

@@ -75,6 +75,8 @@ object! {
         /// Largest request body; more is refused with 413.
         pub body_bytes_max: Option<Size> =
             optional(size()).note("`10MiB` at the gateway, unlimited in the mesh"),
+        /// Largest response body, in place of the service's.
+        pub response_bytes_max: Option<Size> = optional(size()).note("the service's"),
         /// Faults injected on purpose.
         pub fault: Option<Fault> = optional(of::<Fault>()).note("none"),
         /// Where it was written.
@@ -111,6 +113,7 @@ impl Route {
             retry: Retry::default(),
             compress: None,
             body_bytes_max: None,
+            response_bytes_max: None,
             fault: None,
             at: Position::default(),
         }

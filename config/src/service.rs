@@ -14,7 +14,9 @@ use crate::resilience::{Breaker, Limits, Outlier, Retry, Timeouts};
 use crate::syntax::host::{host_name, host_port};
 use crate::syntax::plain::word;
 use crate::syntax::text::{file, name, text};
+use crate::syntax::unit::size;
 use crate::syntax::{at, list, mapped, of};
+use crate::units::Size;
 
 object! {
     /// A service: exactly one source of endpoints, and how to use them.
@@ -41,6 +43,9 @@ object! {
         pub outlier: Outlier = empty(of::<Outlier>()).note("on"),
         /// Bounds on what is in flight.
         pub limits: Limits = empty(of::<Limits>()),
+        /// Largest response body: one that tells a larger length is refused with 502
+        /// (`response-too-large`), one that tells none is cut off there. A route may set its own.
+        pub response_bytes_max: Option<Size> = optional(size()).note("unlimited"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -60,6 +65,7 @@ impl Service {
             breaker: None,
             outlier: Outlier::default(),
             limits: Limits::default(),
+            response_bytes_max: None,
             at: Position::default(),
         }
     }

@@ -315,6 +315,8 @@ fn forms_of_a_route() {
     assert_eq!(it.request_headers.add[0].0, "x-b");
     assert_eq!(it.request_headers.remove.len(), 2);
 
+    let it = route("response_bytes_max: 5KiB");
+    assert_eq!(it.response_bytes_max, Some(Size::kib(5)));
     let it = route("retry: false, timeouts: { total: 1m }, body_bytes_max: 1GiB");
     assert_eq!(it.retry.attempts, Some(0));
     assert_eq!(it.timeouts.total, Some(Duration::from_secs(60)));
@@ -422,6 +424,10 @@ fn forms_of_a_service() {
     let it = service("{ mesh: a, limits: { requests: 7, pending: 0, connections: 1 } }");
     let limits = (it.limits.requests, it.limits.pending, it.limits.connections);
     assert_eq!(limits, (7, 0, 1));
+
+    let it = service("{ mesh: a, response_bytes_max: 1MiB, retry: { retry_after_max: 5s } }");
+    assert_eq!(it.response_bytes_max, Some(Size::kib(1024)));
+    assert_eq!(it.retry.retry_after_max, Some(Duration::from_secs(5)));
 
     let it = service("{ file: endpoints.yaml }");
     assert!(matches!(it.source, Source::File(_)));

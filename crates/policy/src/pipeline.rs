@@ -72,6 +72,8 @@ pub struct Forward {
     pub timeouts: TimeoutPlan,
     /// Retries in force.
     pub retry: RetryPlan,
+    /// Largest response body, bytes; `u64::MAX` for any.
+    pub response_bytes_max: u64,
     /// Returned when the exchange ends.
     pub permit: Permit,
 }
@@ -116,15 +118,21 @@ pub enum FailureKind {
     ConnectTimeout,
     /// TLS failed, or the wrong identity answered.
     Tls,
+    /// The response's header section is larger than Weir takes.
+    HeaderTooLarge,
     /// No connection was free, and too many requests wait for one already.
     PendingOverflow,
     /// No connection came free in time.
     PendingTimeout,
     /// The connection broke before the response head.
     Reset,
+    /// The attempt's own deadline passed.
+    PerTry,
     /// The response was not HTTP, or broke its rules.
     Protocol,
-    /// Per-try or response deadline passed.
+    /// The endpoint took nothing more of the request's body.
+    Stalled,
+    /// The response deadline passed.
     Timeout,
 }
 
@@ -141,6 +149,10 @@ pub struct Attempt<'a> {
     pub outcome: Outcome,
     /// Whether the request's body can be sent again from its first byte.
     pub replayable: bool,
+    /// The pause that a response to try again on asks for.
+    pub retry_after: Option<Duration>,
+    /// What is left until the first deadline that another attempt would have to meet.
+    pub time_left: Duration,
 }
 
 /// What to do after an attempt.

@@ -74,10 +74,16 @@ pub enum Code {
     PendingTimeout,
     /// The listener wants a mesh identity and the connection has none.
     PeerRequired,
+    /// An attempt took longer than its `per_try` timeout.
+    PerTryTimeout,
     /// A rate limit is used up.
     RateLimited,
     /// The client took too long to send its request.
     RequestTimeout,
+    /// The response's header section is larger than Weir takes.
+    ResponseHeaderTooLarge,
+    /// The response is larger than its route or service allows.
+    ResponseTooLarge,
     /// Too many requests to the service are in flight.
     ServiceOverloaded,
     /// No endpoint of the service has the labels that the route asks for.
@@ -96,6 +102,8 @@ pub enum Code {
     UpstreamProtocol,
     /// The endpoint closed the connection before it answered.
     UpstreamReset,
+    /// The endpoint stopped taking the request's body.
+    UpstreamStalled,
     /// The endpoint did not answer in time.
     UpstreamTimeout,
     /// This request cannot be upgraded to another protocol.
@@ -196,10 +204,13 @@ impl From<FailureKind> for Code {
         match kind {
             FailureKind::Connect => Code::ConnectFailed,
             FailureKind::ConnectTimeout => Code::ConnectTimeout,
+            FailureKind::HeaderTooLarge => Code::ResponseHeaderTooLarge,
             FailureKind::PendingOverflow => Code::PendingOverflow,
             FailureKind::PendingTimeout => Code::PendingTimeout,
+            FailureKind::PerTry => Code::PerTryTimeout,
             FailureKind::Protocol => Code::UpstreamProtocol,
             FailureKind::Reset => Code::UpstreamReset,
+            FailureKind::Stalled => Code::UpstreamStalled,
             FailureKind::Timeout => Code::UpstreamTimeout,
             FailureKind::Tls => Code::TlsFailed,
         }

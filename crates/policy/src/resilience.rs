@@ -14,6 +14,7 @@
 //! | status 502, 503, 504 | yes | yes |
 //! | any other 5xx | yes | no: the application failed, the endpoint answered |
 //! | no connection was free (a limit of ours) | no | no |
+//! | the response's header is too large (a client may have made it so) | no | no |
 //! | anything else | no | no |
 
 use std::time::Duration;
@@ -29,13 +30,17 @@ use crate::snapshot::Service;
 
 mod breaker;
 mod budget;
+mod denied;
 mod ejection;
 mod plan;
+mod retry_after;
 mod window;
 
 pub use breaker::{BreakerLive, BreakerState, Pass};
 pub use budget::Budget;
+pub use denied::{Denied, DeniedCounts};
 pub use plan::{RetryPlan, TimeoutPlan};
+pub use retry_after::retry_after;
 
 pub(crate) use ejection::{Ejection, may_eject};
 
@@ -87,7 +92,7 @@ pub fn judge(
     });
     match decision {
         Decision::Retry(after) => Next::Retry { after },
-        Decision::Stop(_) => match attempt.outcome {
+        Decision::Content | Decision::Denied(_) => match attempt.outcome {
             Outcome::Response { .. } => Next::Deliver,
             Outcome::Failure { kind, .. } => Next::GiveUp(Refusal::new(Code::from(kind))),
         },
@@ -125,39 +130,45 @@ fn decide(
 ) -> Decision {
     let plan = &forward.retry;
     let (wanted, unsent, ours) = match attempt.outcome {
-        Outcome::Response { status } => {
-            let wanted = plan.statuses.binary_search(&status.as_u16()).is_ok();
-            (wanted, false, false)
-        }
-        Outcome::Failure { sent, kind } => (true, !sent, is_ours(kind)),
+        Outcome::Response { status } => (plan.retries_on(status), false, false),
+        Outcome::Failure { sent, kind } => (!is_final(kind), !sent, is_ours(kind)),
     };
+    if !wanted {
+        return Decision::Content;
+    }
     let another = attempt.number < attempt.chosen.choices();
-    let stop = if !wanted {
-        Some(Stop::NotAsked)
-    } else if !unsent && plan.unsent_only {
-        Some(Stop::PerhapsSent)
+    let asked = attempt.retry_after.unwrap_or(Duration::ZERO);
+    let after = match unsent && another {
+        // Another endpoint is there that has not been asked: it need not wait for the first one.
+        true => Duration::ZERO,
+        false => asked.saturating_add(pause(plan.backoff, attempt.number, draw)),
+    };
+    let denied = if !unsent && plan.unsent_only {
+        Denied::Sent
     } else if !unsent && !is_idempotent(method) {
-        Some(Stop::NotIdempotent)
+        Denied::Method
     } else if ours && !another {
         // Waiting again for the same connections would only lengthen the queue.
-        Some(Stop::NoOther)
+        Denied::Limits
     } else if !attempt.replayable {
-        Some(Stop::NotReplayable)
+        Denied::Body
     } else if attempt.number > plan.attempts {
-        Some(Stop::NoAttempts)
+        Denied::Attempts
     } else if service.breaker.is_some() && live_breaker_refuses(service, forward) {
-        Some(Stop::BreakerOpen)
+        Denied::Breaker
+    } else if asked > plan.retry_after_max {
+        Denied::RetryAfter
+    } else if after >= attempt.time_left {
+        Denied::Deadline
     } else if !service.live.budget.withdraw(plan.budget, at) {
-        Some(Stop::NoBudget)
+        Denied::Budget
     } else {
-        None
+        return Decision::Retry(after);
     };
-    match stop {
-        Some(stop) => Decision::Stop(stop),
-        // Another endpoint is there that has not been asked: it need not wait for the first one.
-        None if unsent && another => Decision::Retry(Duration::ZERO),
-        None => Decision::Retry(pause(plan.backoff, attempt.number, draw)),
+    if plan.attempts > 0 {
+        service.live.retries_denied.count(denied);
     }
+    Decision::Denied(denied)
 }
 
 /// Whether the breaker has left the state under which this request was let through.
@@ -165,43 +176,21 @@ fn live_breaker_refuses(service: &Service, forward: &Forward) -> bool {
     service.live.breaker.has_moved_on(forward.permit.pass)
 }
 
-/// Why no further attempt is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    BreakerOpen,
-    NoAttempts,
-    NoBudget,
-    NoOther,
-    NotAsked,
-    NotIdempotent,
-    NotReplayable,
-    PerhapsSent,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
+    /// Nobody wants another attempt.
+    Content,
+    Denied(Denied),
     Retry(Duration),
-    Stop(Stop),
 }
 
 impl Decision {
     fn said(self) -> String {
-        let why = match self {
-            Decision::Retry(after) => return format!("tried again after {after:?}"),
-            Decision::Stop(Stop::BreakerOpen) => "the breaker is not closed",
-            Decision::Stop(Stop::NoAttempts) => "no attempt is left",
-            Decision::Stop(Stop::NoBudget) => "the retry budget is used up",
-            Decision::Stop(Stop::NoOther) => "there is no other endpoint with free connections",
-            Decision::Stop(Stop::NotAsked) => return "the response is delivered".to_owned(),
-            Decision::Stop(Stop::NotIdempotent) => {
-                "the request may have been received, and its method is not idempotent"
-            }
-            Decision::Stop(Stop::NotReplayable) => "its body cannot be sent again",
-            Decision::Stop(Stop::PerhapsSent) => {
-                "the request may have been received, and that is for the caller's proxy to judge"
-            }
-        };
-        format!("not tried again: {why}")
+        match self {
+            Decision::Content => "another attempt would change nothing".to_owned(),
+            Decision::Denied(denied) => format!("not tried again: {}", denied.said()),
+            Decision::Retry(after) => format!("tried again after {after:?}"),
+        }
     }
 }
 
@@ -234,7 +223,7 @@ enum Sign {
 
 fn sign_of_endpoint(outcome: Outcome) -> Sign {
     match outcome {
-        Outcome::Failure { kind, .. } if is_ours(kind) => Sign::None,
+        Outcome::Failure { kind, .. } if is_ours(kind) || is_final(kind) => Sign::None,
         Outcome::Failure { .. } => Sign::Failure,
         Outcome::Response { status } => match status {
             StatusCode::BAD_GATEWAY
@@ -247,11 +236,16 @@ fn sign_of_endpoint(outcome: Outcome) -> Sign {
 
 fn sign_of_service(outcome: Outcome) -> Sign {
     match outcome {
-        Outcome::Failure { kind, .. } if is_ours(kind) => Sign::None,
+        Outcome::Failure { kind, .. } if is_ours(kind) || is_final(kind) => Sign::None,
         Outcome::Failure { .. } => Sign::Failure,
         Outcome::Response { status } if status.is_server_error() => Sign::Failure,
         Outcome::Response { .. } => Sign::Success,
     }
+}
+
+/// Whether another attempt would end in the same way.
+fn is_final(kind: FailureKind) -> bool {
+    kind == FailureKind::HeaderTooLarge
 }
 
 /// Whether it was a limit of ours that failed the attempt: the endpoint was not even asked.

@@ -141,6 +141,8 @@ pub struct Destination {
     pub timeouts: TimeoutPlan,
     /// Retries in force.
     pub retry: RetryPlan,
+    /// Largest response body, bytes; `u64::MAX` for any.
+    pub response_bytes_max: u64,
     /// Where it was written.
     pub at: Position,
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use futures_util::future::Either;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_policy::resilience::TimeoutPlan;
 
@@ -62,8 +63,12 @@ pub(crate) struct Deadlines {
 enum Expiry {
     /// The client's body does not come, or the endpoint does not take it.
     Body,
-    /// This attempt's, or the response's.
-    Head,
+    /// Making a connection.
+    Connect,
+    /// This attempt's.
+    PerTry,
+    /// The response's.
+    Response,
     Total,
 }
 
@@ -82,8 +87,8 @@ impl Deadlines {
         let per_try = self.plan.per_try.map(|wait| after(attempt, wait));
         let candidates = [
             (self.total_until, Expiry::Total),
-            (per_try, Expiry::Head),
-            (response, Expiry::Head),
+            (per_try, Expiry::PerTry),
+            (response, Expiry::Response),
             (body, Expiry::Body),
         ];
         let known = candidates
@@ -92,13 +97,35 @@ impl Deadlines {
         known.min_by_key(|(until, _)| *until)
     }
 
-    /// How long making a connection may take.
-    fn connect(&self, now: u64) -> Duration {
+    /// How long making a connection may take, and what is over then.
+    fn connect(&self, now: u64) -> (Duration, Expiry) {
+        let left = |until: u64| Duration::from_nanos(until.saturating_sub(now));
+        let total = self.total_until.map_or(Duration::MAX, left);
         let per_try = self.plan.per_try.unwrap_or(Duration::MAX);
-        let left = self.total_until.map_or(Duration::MAX, |total| {
-            Duration::from_nanos(total.saturating_sub(now))
-        });
-        self.plan.connect.min(per_try).min(left)
+        let connect = self.plan.connect;
+        if total <= connect.min(per_try) {
+            (total, Expiry::Total)
+        } else if per_try < connect {
+            (per_try, Expiry::PerTry)
+        } else {
+            (connect, Expiry::Connect)
+        }
+    }
+
+    /// What is left at `now` for further attempts.
+    pub(crate) fn left(&self, now: u64, intake: Option<&Intake>) -> Duration {
+        let without_per_try = Self {
+            plan: TimeoutPlan {
+                per_try: None,
+                ..self.plan
+            },
+            ..*self
+        };
+        without_per_try
+            .next(now, intake)
+            .map_or(Duration::MAX, |(until, _)| {
+                Duration::from_nanos(until.saturating_sub(now))
+            })
     }
 }
 
@@ -119,12 +146,16 @@ pub(crate) struct Try<'a> {
 /// Makes one attempt. `head` is `Some` before, and after whenever another attempt could use it.
 pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -> Attempted {
     // Connect: nothing is sent yet, every failure may be tried again.
-    let timeout = this.deadlines.connect(this.began);
+    let (timeout, expiry) = this.deadlines.connect(this.began);
     let mut line = match connect::line(this.lane, &this.plan, timeout).await {
         Ok(line) => line,
         Err(error) => {
             tracing::debug!(%error, endpoint = %this.lane.address, "no connection");
-            return failed(error.kind(), false);
+            return match expiry {
+                Expiry::Total if error.is_timeout() => Attempted::Total,
+                Expiry::PerTry if error.is_timeout() => failed(FailureKind::PerTry, false),
+                _ => failed(error.kind(), false),
+            };
         }
     };
     // Send and wait for the head.
@@ -140,13 +171,18 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
         this.answered(answer).await
     };
     match end {
+        Ok(Ok(response)) if is_too_large(response.headers()) => {
+            failed(FailureKind::HeaderTooLarge, true)
+        }
         Ok(Ok(response)) => Attempted::Response(response, line),
         Ok(Err(error)) => this.unanswered(error, head),
         Err(Expiry::Total) => Attempted::Total,
         Err(Expiry::Body) if this.intake.is_some_and(|intake| intake.waits_for_client()) => {
             Attempted::Client(ClientFault::Silent)
         }
-        Err(Expiry::Body | Expiry::Head) => failed(FailureKind::Timeout, true),
+        Err(Expiry::Body) => failed(FailureKind::Stalled, true),
+        Err(Expiry::PerTry) => failed(FailureKind::PerTry, true),
+        Err(Expiry::Connect | Expiry::Response) => failed(FailureKind::Timeout, true),
     }
 }
 
@@ -221,6 +257,14 @@ impl Try<'_> {
             IntakeEnd::Complete(_) | IntakeEnd::Open => None,
         }
     }
+}
+
+/// Whether a response's header section is larger than Weir takes. hyper has bounds of its own, a
+/// little above these, that protect memory.
+fn is_too_large(headers: &HeaderMap) -> bool {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    headers.len() > RESPONSE_HEADER_COUNT_MAX
+        || headers.iter().map(field).sum::<usize>() > RESPONSE_HEADER_BYTES_MAX
 }
 
 /// The request as HTTP/2 wants it: the host in the target.

@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
+use weir_config::bounds::RESPONSE_HEADER_BYTES_MAX;
 use weir_identity::{Expect, Identity, SpiffeId};
 use weir_policy::pipeline::FailureKind;
 use weir_policy::snapshot::{Service, ServiceId};
@@ -112,6 +113,14 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the deadline passed.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            ConnectError::FullTimeout(_) | ConnectError::Timeout(_)
+        )
+    }
+
     /// What policy is told.
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
@@ -361,7 +370,8 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Streams assumed to be allowed until the endpoint says.
 const H2_STREAMS_INITIAL: u32 = 100;
-const H2_HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// Twice what is taken, so that what is a little too large is refused by name.
+const H2_HEADER_BYTES_MAX: u32 = 128 * 1024;
 /// A connection in use that has been silent for this long is asked whether it lives.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -369,6 +379,8 @@ const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 const RESOLVED_TIME_MAX: Duration = Duration::from_secs(5);
 const RESOLVED_ADDRESSES_MAX: usize = 16;
 
+const _: () = assert!(H1_BUFFER_BYTES_MAX > RESPONSE_HEADER_BYTES_MAX);
+const _: () = assert!(H2_HEADER_BYTES_MAX as usize > RESPONSE_HEADER_BYTES_MAX);
 const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);
 
 #[cfg(test)]

@@ -259,10 +259,17 @@ impl Exchange {
         self.ledger.chosen = Some(chosen);
         let place = (self.admitted.listener, self.admitted.route);
         let coding = self.admitted.coding;
-        let mut idle = Duration::MAX;
+        let (mut idle, mut bytes_max) = (Duration::MAX, u64::MAX);
         if let Then::Forward(plan) = self.admitted.then {
-            idle = plan.timeouts.idle;
+            (idle, bytes_max) = (plan.timeouts.idle, plan.response_bytes_max);
             self.ledger.permit = Some(plan.permit);
+        }
+        if let Some(bytes) = incoming.size_hint().exact()
+            && bytes > bytes_max
+        {
+            let refusal = Refusal::new(Code::ResponseTooLarge)
+                .with_detail(format!("{bytes} bytes, at most {bytes_max} are passed on"));
+            return respond::refuse(self.ledger, &refusal, Termination::UpstreamTooLarge);
         }
         let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let endpoint = head.extensions.remove::<OnUpgrade>();
@@ -291,6 +298,7 @@ impl Exchange {
         let patience = Patience {
             idle,
             total_until: self.deadlines.total_until,
+            bytes_max,
         };
         let download = Download::new(incoming, line, self.intake, self.ledger, patience);
         let body = Reply::stream(download);

@@ -11,7 +11,9 @@ pub(crate) fn of(error: &hyper::Error) -> Outcome {
     if let Some(h2) = source::<h2::Error>(error) {
         return of_h2(h2);
     }
-    let kind = if error.is_parse() {
+    let kind = if error.is_parse_too_large() {
+        FailureKind::HeaderTooLarge
+    } else if error.is_parse() {
         FailureKind::Protocol
     } else {
         FailureKind::Reset
@@ -60,10 +62,12 @@ pub(crate) fn termination(kind: FailureKind, attempts: u32) -> Termination {
     }
     match kind {
         FailureKind::Connect | FailureKind::ConnectTimeout => Termination::UpstreamConnect,
+        FailureKind::HeaderTooLarge => Termination::UpstreamTooLarge,
         FailureKind::PendingOverflow | FailureKind::PendingTimeout => Termination::Refused,
         FailureKind::Protocol => Termination::UpstreamInvalid,
         FailureKind::Reset => Termination::UpstreamResetBeforeBytes,
-        FailureKind::Timeout => Termination::UpstreamTimeout,
+        FailureKind::Stalled => Termination::UpstreamStalled,
+        FailureKind::PerTry | FailureKind::Timeout => Termination::UpstreamTimeout,
         FailureKind::Tls => Termination::UpstreamTls,
     }
 }

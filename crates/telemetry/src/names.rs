@@ -145,6 +145,8 @@ metrics! {
         "Requests sent to an endpoint, first tries and retries.";
     UPSTREAM_RETRIES: Counter = "weir_upstream_retries_total" [SERVICE, REASON],
         "Attempts after the first, by why the one before failed.";
+    RETRIES_DENIED: Counter = "weir_upstream_retries_denied_total" [SERVICE, REASON],
+        "Attempts after the first that were wanted and not made, by what stood in the way.";
     UPSTREAM_FAILURES: Counter = "weir_upstream_failures_total" [SERVICE, REASON],
         "Attempts that failed, by reason.";
     UPSTREAM_RESPONSE_START: Histogram = "weir_upstream_response_start_seconds" [SERVICE],

@@ -16,7 +16,8 @@
 //! | `upstream-reset-after-bytes` | upstream | the endpoint closed in the middle of the response |
 //! | `upstream-invalid` | upstream | the response broke the protocol |
 //! | `upstream-timeout` | upstream | no response head within the attempt's time |
-//! | `upstream-stalled` | upstream | the response body made no progress |
+//! | `upstream-stalled` | upstream | the request's or response's body made no progress |
+//! | `upstream-too-large` | upstream | the response or its header section went over its limit |
 //! | `retries-exhausted` | upstream | the last allowed attempt failed too |
 //! | `total-timeout` | Weir | the request's whole time was over |
 //! | `drained` | Weir | the process ended before the request did |
@@ -68,8 +69,10 @@ pub enum Termination {
     UpstreamInvalid,
     /// No response head within the attempt's time.
     UpstreamTimeout,
-    /// The response body made no progress.
+    /// The request's or response's body made no progress.
     UpstreamStalled,
+    /// The response or its header section went over its limit.
+    UpstreamTooLarge,
     /// The last allowed attempt failed too.
     RetriesExhausted,
     /// The request's whole time was over.
@@ -82,7 +85,7 @@ pub enum Termination {
 
 impl Termination {
     /// All codes in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Ok,
         Self::Upgraded,
         Self::Refused,
@@ -98,6 +101,7 @@ impl Termination {
         Self::UpstreamInvalid,
         Self::UpstreamTimeout,
         Self::UpstreamStalled,
+        Self::UpstreamTooLarge,
         Self::RetriesExhausted,
         Self::TotalTimeout,
         Self::Drained,
@@ -122,6 +126,7 @@ impl Termination {
             Self::UpstreamInvalid => "upstream-invalid",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamStalled => "upstream-stalled",
+            Self::UpstreamTooLarge => "upstream-too-large",
             Self::RetriesExhausted => "retries-exhausted",
             Self::TotalTimeout => "total-timeout",
             Self::Drained => "drained",
@@ -145,6 +150,7 @@ impl Termination {
             | Self::UpstreamInvalid
             | Self::UpstreamTimeout
             | Self::UpstreamStalled
+            | Self::UpstreamTooLarge
             | Self::RetriesExhausted => Side::Upstream,
             Self::Refused | Self::TotalTimeout | Self::Drained | Self::Internal => Side::Weir,
         }

@@ -115,6 +115,7 @@ pub(super) fn built_in(
         weight: 1,
         timeouts,
         retry,
+        response_bytes_max: u64::MAX,
         at,
     };
     Route {
@@ -377,6 +378,10 @@ fn compiled_destination(
         weight: written.weight,
         timeouts: TimeoutPlan::resolve(&service.timeouts, &route.timeouts),
         retry: RetryPlan::resolve(&service.retry, &route.retry),
+        response_bytes_max: route
+            .response_bytes_max
+            .or(service.response_bytes_max)
+            .map_or(u64::MAX, |Size(bytes)| bytes),
         at: written.at,
     })
 }

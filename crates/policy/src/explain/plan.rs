@@ -95,6 +95,16 @@ pub(super) fn note_deadlines(
     deadline("idle", Some(plan.idle), |it| it.idle);
     deadline("total", plan.total, |it| it.total);
 
+    if forward.response_bytes_max != u64::MAX {
+        let by_route = route.is_some_and(|route| route.response_bytes_max.is_some());
+        let said = format!("response bodies up to {}", Size(forward.response_bytes_max));
+        let places = [
+            route.map(|route| route.at).unwrap_or_default(),
+            service.map(|service| service.at).unwrap_or_default(),
+        ];
+        say("body", said, by_route, true, places);
+    }
+
     let plan = &forward.retry;
     let places = [route_retry.at, service_retry.at];
     let mut retry = |said: String, field: fn(&Retry) -> bool| {
@@ -118,6 +128,13 @@ pub(super) fn note_deadlines(
         retry(format!("first pause {:?}", plan.backoff), |it| {
             it.backoff.is_some()
         });
+        retry(
+            format!(
+                "`Retry-After` up to {:?} is waited out",
+                plan.retry_after_max
+            ),
+            |it| it.retry_after_max.is_some(),
+        );
         let kept = Size(plan.body_bytes_max);
         retry(format!("bodies up to {kept} are kept"), |it| {
             it.body_bytes_max.is_some()

@@ -82,6 +82,7 @@ pub(crate) fn forward(service: &Service, at: Moment) -> Result<Forward, Refusal>
         asks: Asks::default(),
         timeouts: service.timeouts,
         retry: RetryPlan::resolve(&Retry::default(), &Retry::default()),
+        response_bytes_max: u64::MAX,
         permit: service.live.enter(service, at)?,
     })
 }

@@ -13,7 +13,7 @@ use crate::live::{EndpointLive, Limit, LimitUse, News};
 use crate::moment::Moment;
 use crate::pipeline::Permit;
 use crate::refusal::{Code, Refusal};
-use crate::resilience::{BreakerLive, Budget, Pass, may_eject};
+use crate::resilience::{BreakerLive, Budget, DeniedCounts, Pass, may_eject};
 use crate::snapshot::Service;
 
 /// Live state of one service: requests in flight, breaker, retry budget, and per address the state
@@ -33,6 +33,8 @@ pub struct ServiceLive {
     pub(crate) breaker: BreakerLive,
     /// The retry budget.
     pub(crate) budget: Budget,
+    /// Attempts that were wanted and not made.
+    pub(crate) retries_denied: DeniedCounts,
     endpoints: Mutex<HashMap<Box<str>, Weak<EndpointLive>>>,
 }
 
@@ -101,6 +103,12 @@ impl ServiceLive {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Attempts that were wanted and not made, by reason.
+    #[must_use]
+    pub fn retries_denied(&self) -> &DeniedCounts {
+        &self.retries_denied
     }
 
     /// Every endpoint that some worker knows, for admin and metrics.

@@ -380,6 +380,7 @@ pub(crate) fn enter(
         },
         timeouts: destination.timeouts,
         retry: destination.retry.clone(),
+        response_bytes_max: destination.response_bytes_max,
         permit,
     })
 }

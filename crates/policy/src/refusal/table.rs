@@ -28,8 +28,11 @@ pub(super) const ALL: &[Code] = &[
     Code::PeerRequired,
     Code::PendingOverflow,
     Code::PendingTimeout,
+    Code::PerTryTimeout,
     Code::RateLimited,
     Code::RequestTimeout,
+    Code::ResponseHeaderTooLarge,
+    Code::ResponseTooLarge,
     Code::ServiceOverloaded,
     Code::SubsetEmpty,
     Code::TlsFailed,
@@ -40,6 +43,7 @@ pub(super) const ALL: &[Code] = &[
     Code::UpgradeRefused,
     Code::UpstreamProtocol,
     Code::UpstreamReset,
+    Code::UpstreamStalled,
     Code::UpstreamTimeout,
     Code::UriTooLong,
     Code::VersionUnsupported,
@@ -188,6 +192,11 @@ pub(super) fn row(code: Code) -> &'static Row {
             "All of `limits.connections` stayed in use for `timeouts.connect`: the service \
              answers too slowly, or the limit is too small.",
         ) },
+        Code::PerTryTimeout => const { &new(
+            "per-try-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
+            "The service did not answer an attempt in time",
+            "No response head within `timeouts.per_try`, and no further attempt was possible.",
+        ) },
         Code::RateLimited => const { &new(
             "rate-limited", StatusCode::TOO_MANY_REQUESTS, "http_request_denied",
             "Too many requests",
@@ -197,6 +206,17 @@ pub(super) fn row(code: Code) -> &'static Row {
             "request-timeout", StatusCode::REQUEST_TIMEOUT, "http_request_error",
             "The request took too long to arrive",
             "The client stopped sending before its request was complete.",
+        ) },
+        Code::ResponseHeaderTooLarge => const { &new(
+            "response-header-too-large", StatusCode::BAD_GATEWAY, "http_response_header_section_size",
+            "The service answered with too large a header section",
+            "The response has more than 100 header fields or more than 64 KiB of them.",
+        ) },
+        Code::ResponseTooLarge => const { &new(
+            "response-too-large", StatusCode::BAD_GATEWAY, "http_response_body_size",
+            "The service answered with too large a body",
+            "The response is larger than `response_bytes_max` of the route or service. One that \
+             does not tell its length is cut off at the limit (`upstream-too-large` in the log).",
         ) },
         Code::ServiceOverloaded => const { &new(
             "service-overloaded", StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached",
@@ -254,10 +274,15 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The endpoint hung up before it answered: it crashed, restarted, or closes idle \
              connections early.",
         ) },
+        Code::UpstreamStalled => const { &new(
+            "upstream-stalled", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
+            "The service stopped taking the request",
+            "It took nothing more of the request's body for `timeouts.idle`.",
+        ) },
         Code::UpstreamTimeout => const { &new(
             "upstream-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
             "The service did not answer in time",
-            "No response head within `timeouts.response` or `timeouts.per_try`.",
+            "No response head within `timeouts.response`.",
         ) },
         Code::UriTooLong => const { &new(
             "uri-too-long", StatusCode::URI_TOO_LONG, "http_request_error",

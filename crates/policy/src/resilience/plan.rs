@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
 
@@ -52,6 +53,8 @@ pub struct RetryPlan {
     pub statuses: Arc<[u16]>,
     /// First pause.
     pub backoff: Duration,
+    /// Longest `Retry-After` that is waited out.
+    pub retry_after_max: Duration,
     /// Largest body kept for another attempt.
     pub body_bytes_max: u64,
     /// Share of active requests that may be retries, thousandths of a percent.
@@ -61,6 +64,12 @@ pub struct RetryPlan {
 }
 
 impl RetryPlan {
+    /// Whether this status is one to try again on.
+    #[must_use]
+    pub fn retries_on(&self, status: StatusCode) -> bool {
+        self.statuses.binary_search(&status.as_u16()).is_ok()
+    }
+
     /// The route's retries over the service's, field by field.
     #[must_use]
     pub fn resolve(service: &Retry, route: &Retry) -> RetryPlan {
@@ -77,6 +86,10 @@ impl RetryPlan {
                 .unwrap_or(ATTEMPTS_DEFAULT),
             statuses: statuses.into(),
             backoff: route.backoff.or(service.backoff).unwrap_or(BACKOFF_DEFAULT),
+            retry_after_max: route
+                .retry_after_max
+                .or(service.retry_after_max)
+                .unwrap_or(RETRY_AFTER_DEFAULT),
             body_bytes_max: body.map_or(BODY_BYTES_DEFAULT, |size| size.0),
             budget: budget.map_or(BUDGET_DEFAULT, |share| share.0),
             unsent_only: false,
@@ -92,6 +105,9 @@ const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 const ATTEMPTS_DEFAULT: u32 = 1;
 /// About a round trip and a short pause of garbage collection.
 const BACKOFF_DEFAULT: Duration = Duration::from_millis(25);
+/// A request that waits holds memory here and a client there; past a second or two the client
+/// should know.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 /// Most JSON requests, and 4096 requests in flight stay under 256 MiB.
 const BODY_BYTES_DEFAULT: u64 = 64 * 1024;
 /// 20 %: retries can never more than slightly raise the load of a service that is failing.
@@ -116,6 +132,7 @@ mod tests {
             (retry.attempts, retry.body_bytes_max, retry.budget),
             (1, 65_536, 20_000)
         );
+        assert_eq!(retry.retry_after_max, Duration::from_secs(2));
         assert!(retry.statuses.is_empty());
     }
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use weir_config::service::Balance;
-use weir_config::units::Percent;
 
-use super::{BreakerState, judge, pause};
+use super::{BreakerState, Denied, judge, pause};
 use crate::balance::{Asks, Chosen, Members, Tried, pick};
 use crate::live::Limit;
 use crate::live::sample::{breaker, forward, members, moment, service};
@@ -16,6 +15,8 @@ use crate::moment::Moment;
 use crate::pipeline::{Attempt, FailureKind, Forward, Next, Outcome};
 use crate::refusal::{Code, Refusal};
 use crate::snapshot::Service;
+
+mod breaking;
 
 fn status(status: u16) -> Outcome {
     Outcome::Response {
@@ -50,6 +51,8 @@ fn first(service: &Service, forward: &Forward, method: Method, outcome: Outcome)
         began: moment(0),
         outcome,
         replayable: true,
+        retry_after: None,
+        time_left: Duration::MAX,
     };
     judge(
         service,
@@ -75,7 +78,7 @@ fn gives_up(code: Code) -> Next {
 
 #[test]
 fn only_safe_requests_are_tried_again() {
-    use FailureKind::{Connect, ConnectTimeout, Protocol, Reset, Timeout, Tls};
+    use FailureKind::{Connect, ConnectTimeout, PerTry, Protocol, Reset, Stalled, Timeout, Tls};
     let table = [
         // Provably unsent: any method, another endpoint, at once.
         (Method::POST, failure(Connect, false), AT_ONCE),
@@ -86,6 +89,18 @@ fn only_safe_requests_are_tried_again() {
         // Perhaps received: idempotent methods only.
         (Method::GET, failure(Reset, true), PAUSED),
         (Method::HEAD, failure(Timeout, true), PAUSED),
+        (Method::GET, failure(PerTry, true), PAUSED),
+        (Method::POST, failure(PerTry, false), AT_ONCE),
+        (
+            Method::POST,
+            failure(PerTry, true),
+            gives_up(Code::PerTryTimeout),
+        ),
+        (
+            Method::POST,
+            failure(Stalled, true),
+            gives_up(Code::UpstreamStalled),
+        ),
         (Method::PUT, failure(Protocol, true), PAUSED),
         (Method::DELETE, failure(Reset, true), PAUSED),
         (Method::OPTIONS, failure(Reset, true), PAUSED),
@@ -168,6 +183,21 @@ fn only_unsent_requests_are_tried_again_where_that_is_asked() {
     }
 }
 
+/// A client can make a service send a header section that is too large: nobody is ejected for it.
+#[test]
+fn too_large_a_header_section_is_nobodys_failure_and_not_tried_again() {
+    let mut service = service(Balance::RoundRobin);
+    service.breaker = Some(breaker());
+    let lone = members(&service, &[1]);
+    let large = failure(FailureKind::HeaderTooLarge, true);
+    fail_at(&service, &lone, 0, 20, large);
+    assert!(!lone.endpoints[0].live.is_ejected(moment(1)));
+    assert_eq!(service.live.breaker().state(), BreakerState::Closed);
+    let forward = forward(&service, moment(0)).unwrap();
+    let next = first(&service, &forward, Method::GET, large);
+    assert_eq!(next, gives_up(Code::ResponseHeaderTooLarge));
+}
+
 /// What a limit of ours refused, no endpoint is blamed for; another endpoint may have room.
 #[test]
 fn waiting_in_vain_says_nothing_about_endpoint_or_service() {
@@ -192,6 +222,8 @@ fn waiting_in_vain_says_nothing_about_endpoint_or_service() {
             began: moment(0),
             outcome: full,
             replayable: true,
+            retry_after: None,
+            time_left: Duration::MAX,
         };
         let next = judge(
             &service,
@@ -220,6 +252,8 @@ fn attempts_bodies_and_budget_bound_retries() {
             began: moment(0),
             outcome,
             replayable,
+            retry_after: None,
+            time_left: Duration::MAX,
         };
         judge(
             &service,
@@ -259,6 +293,88 @@ fn attempts_bodies_and_budget_bound_retries() {
     );
 }
 
+/// What follows a 503 that is to be tried again, with this `Retry-After` and time left.
+fn after_503(service: &Service, asked: Option<Duration>, time_left: Duration) -> Next {
+    let mut forward = forward(service, moment(0)).unwrap();
+    forward.retry.statuses = [503].into();
+    let members = members(service, &[1, 1]);
+    let chosen = choose(service, &members, moment(0));
+    let attempt = Attempt {
+        chosen: &chosen,
+        number: 1,
+        began: moment(0),
+        outcome: status(503),
+        replayable: true,
+        retry_after: asked,
+        time_left,
+    };
+    judge(
+        service,
+        &forward,
+        &Method::GET,
+        &attempt,
+        moment(10),
+        u64::MAX,
+        &mut (),
+    )
+}
+
+#[test]
+fn a_pause_that_the_service_asks_for_is_kept_within_bounds() {
+    let secs = Duration::from_secs;
+    let backoff = Duration::from_millis(25);
+    let paused = |after| Next::Retry { after };
+    for (asked, time_left, expected) in [
+        (None, secs(9), paused(backoff)),
+        (Some(secs(0)), secs(9), paused(backoff)),
+        (Some(secs(1)), secs(9), paused(secs(1) + backoff)),
+        // At the longest that is waited out, and past it.
+        (Some(secs(2)), secs(9), paused(secs(2) + backoff)),
+        (
+            Some(secs(2) + Duration::from_nanos(1)),
+            secs(9),
+            Next::Deliver,
+        ),
+        (Some(Duration::MAX), secs(9), Next::Deliver),
+        // The deadline comes first: the response there is will do.
+        (Some(secs(1)), secs(1), Next::Deliver),
+        (None, backoff, Next::Deliver),
+        (None, backoff + Duration::from_nanos(1), paused(backoff)),
+    ] {
+        let service = service(Balance::RoundRobin);
+        let next = after_503(&service, asked, time_left);
+        assert_eq!(next, expected, "{asked:?} {time_left:?}");
+    }
+}
+
+#[test]
+fn denied_retries_are_counted_by_reason() {
+    let service = service(Balance::RoundRobin);
+    let denied = |denied| service.live.retries_denied().of(denied);
+    after_503(&service, Some(Duration::from_secs(60)), Duration::MAX);
+    after_503(&service, None, Duration::ZERO);
+    let forward = forward(&service, moment(0)).unwrap();
+    let reset = failure(FailureKind::Reset, true);
+    first(&service, &forward, Method::POST, reset);
+    first(&service, &forward, Method::GET, status(500));
+    for _ in 0..40 {
+        first(&service, &forward, Method::GET, reset);
+    }
+    let counts = Denied::ALL.map(|reason| (reason.as_str(), denied(reason)));
+    let expected = [
+        ("attempts", 0),
+        ("body", 0),
+        ("breaker", 0),
+        ("budget", 10),
+        ("deadline", 1),
+        ("limits", 0),
+        ("method", 1),
+        ("retry-after", 1),
+        ("sent", 0),
+    ];
+    assert_eq!(counts, expected);
+}
+
 #[test]
 fn pauses_are_jittered_and_bounded() {
     let base = Duration::from_millis(25);
@@ -291,6 +407,8 @@ fn a_lone_endpoint_is_given_a_pause() {
         began: moment(0),
         outcome,
         replayable: true,
+        retry_after: None,
+        time_left: Duration::MAX,
     };
     let next = judge(
         &service,
@@ -330,6 +448,8 @@ fn fail_at(service: &Service, members: &Members, index: usize, times: u32, outco
             began: moment(0),
             outcome,
             replayable: true,
+            retry_after: None,
+            time_left: Duration::MAX,
         };
         judge(
             service,
@@ -383,72 +503,6 @@ fn ejection_can_be_switched_off() {
 }
 
 #[test]
-fn the_breaker_opens_refuses_probes_and_closes() {
-    let mut service = service(Balance::RoundRobin);
-    service.breaker = Some(breaker());
-    let state = || service.live.breaker().state();
-    for count in 0..5 {
-        assert_eq!(state(), BreakerState::Closed, "after {count}");
-        let forward = forward(&service, moment(0)).unwrap();
-        assert_eq!(
-            first(&service, &forward, Method::GET, status(500)),
-            Next::Deliver
-        );
-    }
-    assert_eq!(
-        (state(), service.live.breaker().opened_total()),
-        (BreakerState::Open, 1)
-    );
-    let refused = forward(&service, moment(1_010)).unwrap_err();
-    assert_eq!(refused.code, Code::BreakerOpen);
-    assert_eq!(refused.retry_after, Some(Duration::from_secs(4)));
-    assert_eq!(
-        service.live.in_flight(),
-        0,
-        "a refused request holds nothing"
-    );
-
-    // The first request after the pause is the probe; the next one has to wait for it.
-    let probe = forward(&service, moment(5_010)).unwrap();
-    assert_eq!(state(), BreakerState::HalfOpen);
-    assert_eq!(
-        forward(&service, moment(5_011)).unwrap_err().code,
-        Code::BreakerOpen
-    );
-    drop(probe);
-    let probe = forward(&service, moment(5_012)).unwrap();
-    assert_eq!(
-        first(&service, &probe, Method::GET, status(204)),
-        Next::Deliver
-    );
-    assert_eq!(state(), BreakerState::Closed);
-    drop(probe);
-    assert!(forward(&service, moment(5_013)).is_ok());
-}
-
-#[test]
-fn an_open_breaker_stops_retries() {
-    let mut service = service(Balance::RoundRobin);
-    service.breaker = Some(breaker());
-    let outcome = failure(FailureKind::Connect, false);
-    let forwards: Vec<_> = (0..6)
-        .map(|_| forward(&service, moment(0)).unwrap())
-        .collect();
-    for (count, forward) in forwards.iter().enumerate() {
-        let expected = if count < 4 {
-            AT_ONCE
-        } else {
-            gives_up(Code::ConnectFailed)
-        };
-        assert_eq!(
-            first(&service, forward, Method::GET, outcome),
-            expected,
-            "{count}"
-        );
-    }
-}
-
-#[test]
 fn requests_in_flight_are_bounded_and_warned_about() {
     let mut service = service(Balance::RoundRobin);
     service.requests_max = 10;
@@ -472,30 +526,4 @@ fn requests_in_flight_are_bounded_and_warned_about() {
     assert!(forward(&service, moment(0)).is_ok());
     drop(held);
     assert_eq!(service.live.in_flight(), 0);
-}
-
-#[test]
-fn a_ratio_opens_the_breaker_once_there_is_enough() {
-    let mut service = service(Balance::RoundRobin);
-    let mut settings = breaker();
-    settings.consecutive = 0;
-    settings.ratio = Some(Percent(50_000));
-    service.breaker = Some(settings);
-    for count in 0..19 {
-        let forward = forward(&service, moment(0)).unwrap();
-        first(
-            &service,
-            &forward,
-            Method::GET,
-            status(if count % 2 == 0 { 500 } else { 200 }),
-        );
-    }
-    assert_eq!(
-        service.live.breaker().state(),
-        BreakerState::Closed,
-        "19 are too few"
-    );
-    let forward = forward(&service, moment(0)).unwrap();
-    first(&service, &forward, Method::GET, status(503));
-    assert_eq!(service.live.breaker().state(), BreakerState::Open);
 }

@@ -45,6 +45,9 @@ pub enum ReplyError {
     /// The endpoint, or the client in a two-way stream, said nothing for too long.
     #[error("the response made no progress in time")]
     Stalled,
+    /// It is larger than its route or service allows.
+    #[error("the response is larger than `response_bytes_max`")]
+    TooLarge,
     /// The whole exchange took too long.
     #[error("the exchange took longer than its total timeout")]
     Total,
@@ -143,17 +146,20 @@ struct Open {
     idle: Duration,
     total_until: Option<u64>,
     bytes: u64,
+    bytes_max: u64,
     silent_since: Option<u64>,
     alarm: Option<Alarm>,
 }
 
-/// The deadlines of a body.
+/// The deadlines of a body, and its bound.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// Longest silence.
     pub(crate) idle: Duration,
     /// When the whole exchange must be over, nanoseconds.
     pub(crate) total_until: Option<u64>,
+    /// Most bytes.
+    pub(crate) bytes_max: u64,
 }
 
 impl Download {
@@ -172,6 +178,7 @@ impl Download {
             idle: patience.idle,
             total_until: patience.total_until,
             bytes: 0,
+            bytes_max: patience.bytes_max,
             silent_since: None,
             alarm: None,
         };
@@ -217,7 +224,12 @@ impl Download {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 open.silent_since = None;
-                open.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = open.bytes + frame.data_ref().map_or(0, |data| data.len() as u64);
+                if bytes > open.bytes_max {
+                    open.ledger.ended(Termination::UpstreamTooLarge);
+                    return Poll::Ready(Some(Err(ReplyError::TooLarge)));
+                }
+                open.bytes = bytes;
                 if self.incoming.is_end_stream() {
                     self.finish();
                 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Response, request};
 use hyper::body::Incoming;
@@ -9,6 +10,7 @@ use weir_policy::balance::{Chosen, Tried};
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Forward, Next, Outcome};
 use weir_policy::refusal::{Code, Refusal};
+use weir_policy::resilience;
 use weir_telemetry::termination::Termination;
 
 use crate::attempt::{self, Attempted, ClientFault, Deadlines, Try};
@@ -40,7 +42,7 @@ type Answered = (Response<Incoming>, Line);
 
 /// What follows from an attempt.
 enum Step {
-    Again(std::time::Duration),
+    Again(Duration),
     Deliver(Answered),
     Refuse(Refused),
 }
@@ -87,6 +89,7 @@ impl Attempts<'_> {
             if let Outcome::Failure { kind, .. } = outcome {
                 metrics.failed(kind);
             }
+            let (retry_after, time_left) = self.prospects(answered.as_ref(), now);
             // Judge: deliver, try again, or give up.
             let finished = pipeline::Attempt {
                 chosen: &chosen,
@@ -94,6 +97,8 @@ impl Attempts<'_> {
                 began: at,
                 outcome,
                 replayable: self.intake.is_none_or(|intake| intake.replayable()),
+                retry_after,
+                time_left,
             };
             let next = self.judge(ledger.method(), &finished, now);
             happenings::tell(self.entry.installed.snapshot.service(self.plan.service));
@@ -107,7 +112,10 @@ impl Attempts<'_> {
                     metrics.retried(retry_label(outcome));
                     tried.0.push(Arc::clone(&chosen.member));
                     drop(chosen);
-                    self.pause(pause, now).await?;
+                    if !pause.is_zero() {
+                        // Boxed: every exchange would carry its size.
+                        Box::pin(tokio::time::sleep(pause)).await;
+                    }
                     at = self.worker.clock.now();
                 }
             }
@@ -159,21 +167,18 @@ impl Attempts<'_> {
         pipeline::judge(snapshot, self.plan, method, attempt, now, draw, &mut ())
     }
 
-    /// Waits before the next attempt, never past the total deadline.
-    async fn pause(&self, pause: std::time::Duration, now: Moment) -> Result<(), Refused> {
-        if pause.is_zero() {
-            return Ok(());
+    /// The pause that a response asks for before another attempt, and the time that is left for
+    /// one; not looked at where the response is content.
+    fn prospects(&self, answered: Option<&Answered>, now: Moment) -> (Option<Duration>, Duration) {
+        let mut retry_after = None;
+        if let Some((response, _)) = answered {
+            if !self.plan.retry.retries_on(response.status()) {
+                return (None, Duration::MAX);
+            }
+            retry_after = resilience::retry_after(response.headers(), now);
         }
-        if self
-            .deadlines
-            .total_until
-            .is_some_and(|total| now.plus(pause).nanos >= total)
-        {
-            return Err((Code::TotalTimeout.into(), Termination::TotalTimeout));
-        }
-        // Boxed: every exchange would carry its size.
-        Box::pin(tokio::time::sleep(pause)).await;
-        Ok(())
+        let intake = self.intake.map(|intake| &**intake);
+        (retry_after, self.deadlines.left(now.nanos, intake))
     }
 }
 

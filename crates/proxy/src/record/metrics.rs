@@ -161,10 +161,13 @@ pub(crate) fn failure_label(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Connect => "connect",
         FailureKind::ConnectTimeout => "connect-timeout",
+        FailureKind::HeaderTooLarge => "header-too-large",
         FailureKind::PendingOverflow => "pending-overflow",
         FailureKind::PendingTimeout => "pending-timeout",
+        FailureKind::PerTry => "per-try-timeout",
         FailureKind::Protocol => "protocol",
         FailureKind::Reset => "reset",
+        FailureKind::Stalled => "stalled",
         FailureKind::Timeout => "timeout",
         FailureKind::Tls => "tls",
     }

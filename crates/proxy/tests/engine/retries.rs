@@ -104,7 +104,7 @@ async fn per_try_and_response_deadlines_end_an_attempt() {
         .await
         .unwrap();
     assert_eq!(response.status.as_u16(), 504, "{response}");
-    assert_eq!(response.header("weir-reason"), Some("upstream-timeout"));
+    assert_eq!(response.header("weir-reason"), Some("per-try-timeout"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is in use of each service's limits, read from its live state.
 
 use weir_policy::live::Limit;
+use weir_policy::resilience::Denied;
 use weir_policy::snapshot::Service;
 use weir_telemetry::{Registry, names};
 
@@ -27,6 +28,19 @@ pub(super) fn sample(registry: &Registry, in_force: &InForceReceiver) {
             by_limit(service, tell, |limit| {
                 service.live.limits().nearly_full_total(limit)
             })
+        },
+    );
+    of_services(
+        registry,
+        &names::RETRIES_DENIED,
+        in_force,
+        |service, tell| {
+            for denied in Denied::ALL {
+                let count = service.live.retries_denied().of(denied);
+                if count > 0 {
+                    tell(&[&service.name, denied.as_str()], count as f64);
+                }
+            }
         },
     );
     of_services(
