@@ -24,6 +24,7 @@ pub mod auth;
 pub mod bounds;
 pub mod broken;
 pub mod compress;
+pub mod cors;
 pub mod document;
 pub mod endpoint;
 pub mod error;

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use crate::auth::Auth;
 use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
 use crate::compress::Compress;
+use crate::cors::Cors;
 use crate::declare::{by_key, defaulted, empty, object, optional, place, required, variants};
 use crate::decode::{Complaint, Decoder};
 use crate::fault::Fault;
@@ -70,6 +71,8 @@ object! {
         pub timeouts: Timeouts = empty(of::<Timeouts>()),
         /// Overrides of the service's retries.
         pub retry: Retry = empty(of::<Retry>()),
+        /// Which pages of other origins may read answers.
+        pub cors: Option<Cors> = optional(of::<Cors>()).note("what the service says"),
         /// Compression of responses. `true` is all defaults.
         pub compress: Option<Compress> = optional(of::<Compress>()).note("the listener's"),
         /// Largest request body; more is refused with 413.
@@ -111,6 +114,7 @@ impl Route {
             response_headers: HeaderChanges::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
+            cors: None,
             compress: None,
             body_bytes_max: None,
             response_bytes_max: None,

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method};
 
 use super::text::Text;
+use crate::cors::OriginPattern;
 use crate::decode::{Complaint, unknown};
 use crate::shape::Accepts;
 use crate::yaml::excerpt;
@@ -166,6 +167,61 @@ pub(crate) fn media_range() -> Text<String> {
             )
         },
         write: String::clone,
+    }
+}
+
+/// An origin of the web, one with all below a domain (`https://*.shop.example`), or `*`.
+pub(crate) fn origin() -> Text<OriginPattern> {
+    Text {
+        what: "an origin such as `https://shop.example`, `https://*.shop.example` or `*`",
+        pattern: Some("^(\\*|https?://(\\*\\.)?[a-z0-9._-]+(:[0-9]{1,5})?)$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            if text == "*" {
+                return Ok(OriginPattern::Any);
+            }
+            let complaint = |hint: &str| {
+                Complaint::new(format!("`{}` is not an origin", excerpt(text))).hint(hint)
+            };
+            let shape = "scheme, host and, where it is unusual, port, in lower case and without a \
+                         path: `https://shop.example`";
+            let (scheme, rest) = text
+                .split_at_checked(text.find("://").map_or(0, |at| at + 3))
+                .unwrap_or(("", text));
+            let own_port = match scheme {
+                "http://" => "80",
+                "https://" => "443",
+                _ => return Err(complaint(shape)),
+            };
+            let host = rest.strip_prefix("*.").unwrap_or(rest);
+            let (name, port) = match host.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (host, None),
+            };
+            let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            let is_name = !name.is_empty() && name.chars().all(|c| inside(c) || "._-".contains(c));
+            let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+            if !is_name || !is_port {
+                return Err(complaint(shape));
+            }
+            if port == Some(own_port) {
+                return Err(complaint(
+                    "browsers leave out the port that is the scheme's own",
+                ));
+            }
+            Ok(match rest.strip_prefix('*') {
+                Some(suffix) => OriginPattern::Below {
+                    scheme: scheme.to_owned(),
+                    suffix: suffix.to_owned(),
+                },
+                None => OriginPattern::Exact(text.to_owned()),
+            })
+        },
+        write: |origin| match origin {
+            OriginPattern::Any => "*".to_owned(),
+            OriginPattern::Exact(origin) => origin.clone(),
+            OriginPattern::Below { scheme, suffix } => format!("{scheme}*{suffix}"),
+        },
     }
 }
 

@@ -98,6 +98,12 @@ impl Syntax for Boolean {
     }
 }
 
+impl Writable for Boolean {
+    fn write(&self, value: &bool) -> Json {
+        (*value).into()
+    }
+}
+
 /// Exactly one boolean, where the other would say nothing.
 pub(crate) struct Only(pub(crate) bool);
 

@@ -13,6 +13,7 @@ pub mod auth;
 pub mod balance;
 pub mod compile;
 pub mod compress;
+pub mod cors;
 pub mod explain;
 pub mod framing;
 pub mod limit;

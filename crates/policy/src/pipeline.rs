@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, request, response};
+use http::{HeaderMap, HeaderValue, request, response};
 
 use crate::auth::{Claims, Local};
 use crate::balance::{self, Chosen, Members, Tried};
@@ -49,6 +49,10 @@ pub struct Admitted {
     /// The protocol it wants to change to; what `prepare` sends on as `Upgrade`.
     pub upgrade: Option<HeaderValue>,
 }
+
+/// Which page may read the answer to a request, if any.
+#[derive(Debug, Clone)]
+pub struct Grant(Option<HeaderValue>);
 
 /// What happens to an admitted request.
 #[derive(Debug)]
@@ -239,6 +243,28 @@ pub fn judge(
 ) -> Next {
     let service = snapshot.service(forward.service);
     resilience::judge(service, forward, method, attempt, at, draw, note)
+}
+
+/// Who may read the answer to a request on this route: `None` where the route leaves that to its
+/// service. Asked of the request as it came.
+#[must_use]
+pub fn grant(snapshot: &Snapshot, route: RouteId, request: &HeaderMap) -> Option<Grant> {
+    let plan = snapshot.route(route).cors.as_ref()?;
+    Some(Grant(plan.grant(request)))
+}
+
+/// Says in the head of an answer who may read it. `own`: the answer is one of Weir's own, and not
+/// that of a service, which has no say in it.
+pub fn share(
+    snapshot: &Snapshot,
+    route: RouteId,
+    Grant(origin): Grant,
+    headers: &mut HeaderMap,
+    own: bool,
+) {
+    if let Some(plan) = &snapshot.route(route).cors {
+        plan.share(origin, headers, !own);
+    }
 }
 
 /// Decides whether a response with this head and a body of `bytes` (`None`: not known yet) is

@@ -72,6 +72,8 @@ pub enum Code {
     PendingOverflow,
     /// No connection to the service came free in time.
     PendingTimeout,
+    /// A page of another origin may not send this request.
+    OriginDenied,
     /// The listener wants a mesh identity and the connection has none.
     PeerRequired,
     /// An attempt took longer than its `per_try` timeout.

@@ -13,6 +13,7 @@ use weir_config::{ConfigError, Document, Position};
 
 use crate::auth::{IssuerLive, RouteAuth};
 use crate::compress::{CompressPlan, RouteCompress};
+use crate::cors::CorsPlan;
 use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
 use crate::resilience::{RetryPlan, TimeoutPlan};
@@ -105,6 +106,8 @@ pub struct Route {
     pub request_headers: HeaderPlan,
     /// Changes of response headers.
     pub response_headers: HeaderPlan,
+    /// Which pages of other origins may read answers; `None`: the service's own affair.
+    pub cors: Option<CorsPlan>,
     /// Compression of responses.
     pub compress: RouteCompress,
     /// Largest request body, bytes; `u64::MAX` for none.

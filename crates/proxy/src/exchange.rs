@@ -14,9 +14,10 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weir_policy::balance::Chosen;
 use weir_policy::moment::Moment;
-use weir_policy::pipeline::{self, Admitted, Forward, Then};
+use weir_policy::pipeline::{self, Admitted, Forward, Grant, Then};
 use weir_policy::refusal::{Code, Refusal};
 use weir_policy::request::RequestView;
+use weir_policy::snapshot::RouteId;
 use weir_telemetry::termination::Termination;
 use weir_telemetry::trace_context::{Draw, TraceContext};
 
@@ -117,6 +118,8 @@ struct Exchange {
     /// The client's connection, where it asked for an upgrade that policy allows.
     client: Option<OnUpgrade>,
     request_id: HeaderValue,
+    /// Which page may read the answer, where the route has a say in that.
+    grant: Option<(RouteId, Grant)>,
 }
 
 impl Exchange {
@@ -138,6 +141,7 @@ impl Exchange {
         let mut ledger = Ledger::new(connection, &entry, &head, at);
         // Admit: may this request go on at all? A refusal ends it here.
         let admitted = admit(connection, &entry, &head, &body, at);
+        let grant = grant(&entry, &admitted, &head.headers);
         let request_id = tag(worker, &mut ledger, &mut head.headers);
         let admitted = match admitted {
             Ok(admitted) => admitted,
@@ -147,14 +151,17 @@ impl Exchange {
                 if refusal.code == Code::FaultInjected {
                     delay::count_abort(&ledger);
                 }
-                let response = respond::refuse(ledger, &refusal, Termination::Refused);
+                let mut response = respond::refuse(ledger, &refusal, Termination::Refused);
+                share(&entry, grant, response.headers_mut(), true);
                 return Err(identified(response, request_id));
             }
         };
         ledger.client = admitted.client;
         ledger.route = Some(admitted.route);
         if let Then::Answer(response) = admitted.then {
-            return Err(identified(respond::full(ledger, *response), request_id));
+            let mut response = respond::full(ledger, *response);
+            share(&entry, grant, response.headers_mut(), true);
+            return Err(identified(response, request_id));
         }
         // Prepare: what leaves is the same for every attempt.
         let snapshot = &entry.installed.snapshot;
@@ -176,6 +183,7 @@ impl Exchange {
             waiting: None,
             client,
             request_id,
+            grant,
         });
         if matches!(exchange.admitted.then, Then::Delayed(_)) {
             exchange.waiting = Some(body);
@@ -241,10 +249,13 @@ impl Exchange {
     fn answer(self, end: Result<Delivered, Refused>) -> Response<Reply> {
         let connection = Rc::clone(&self.connection);
         let request_id = self.request_id.clone();
-        let response = match end {
+        let (entry, grant) = (Rc::clone(&self.entry), self.grant.clone());
+        let own = end.is_err();
+        let mut response = match end {
             Ok((chosen, answer, line)) => self.deliver(chosen, answer, line),
             Err((refusal, termination)) => respond::refuse(self.ledger, &refusal, termination),
         };
+        share(&entry, grant, response.headers_mut(), own);
         last_words(&connection, identified(response, request_id))
     }
 
@@ -309,6 +320,27 @@ impl Exchange {
             }
             None => Response::from_parts(head, body),
         }
+    }
+}
+
+/// Which page may read the answer to this request, where its route has a say in that.
+fn grant(
+    entry: &Entry,
+    admitted: &Result<Admitted, Refusal>,
+    headers: &HeaderMap,
+) -> Option<(RouteId, Grant)> {
+    let route = match admitted {
+        Ok(admitted) => admitted.route,
+        Err(refusal) => refusal.known.route?,
+    };
+    let grant = pipeline::grant(&entry.installed.snapshot, route, headers)?;
+    Some((route, grant))
+}
+
+/// Says so in the answer; `own`: no service has written it.
+fn share(entry: &Entry, grant: Option<(RouteId, Grant)>, headers: &mut HeaderMap, own: bool) {
+    if let Some((route, grant)) = grant {
+        pipeline::share(&entry.installed.snapshot, route, grant, headers, own);
     }
 }
 

@@ -5,6 +5,7 @@
 mod balancing;
 mod bounds;
 mod compression;
+mod cors;
 mod deadlines;
 mod failures;
 mod faults;

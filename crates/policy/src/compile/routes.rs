@@ -17,6 +17,7 @@ use super::faults::{Faults, did_you_mean};
 use super::{limits, subsets};
 use crate::auth::RouteAuth;
 use crate::compress::RouteCompress;
+use crate::cors::CorsPlan;
 use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, PathTemplate, Place, RewritePlan};
@@ -130,6 +131,7 @@ pub(super) fn built_in(
         rewrite: RewritePlan::default(),
         request_headers: HeaderPlan::default(),
         response_headers: HeaderPlan::default(),
+        cors: None,
         compress: RouteCompress::default(),
         body_bytes_max: u64::MAX,
         shaping: None,
@@ -187,6 +189,7 @@ fn route(
         rewrite,
         request_headers,
         response_headers,
+        cors: written.cors.as_ref().map(CorsPlan::compile),
         compress: RouteCompress::compile(written.compress.as_ref()),
         body_bytes_max: body_bytes_max(written, scope.role),
         shaping,

@@ -12,6 +12,7 @@ use weir_config::service::Protocol;
 use super::{Admitted, Forward, Then, answer, client};
 use crate::auth::{self, Claims, Local};
 use crate::balance::Asks;
+use crate::cors;
 use crate::limit::{KeyInputs, RouteLimit};
 use crate::moment::Moment;
 use crate::note::{Note, Step};
@@ -77,13 +78,19 @@ fn decide(
     let client = client::client(snapshot, request.remote, request.headers);
     known.client = Some(client);
 
-    // Which route it takes: 404, or 405 where only the method is wrong.
     let wanted = Wanted {
         host,
         path: &path,
         request,
         client,
     };
+    if let Some(asked) = cors::preflight_of(request)
+        && let Some(answered) = preflight(snapshot, listener, &wanted, &asked, known, note)?
+    {
+        return Ok(answered);
+    }
+
+    // Which route it takes: 404, or 405 where only the method is wrong.
     let found = listener.table.lookup(&wanted, &snapshot.routes, note);
     let Found { route: id, params } = found.map_err(|miss| missed(&miss, host, &path))?;
     let route = snapshot.route(id);
@@ -164,6 +171,49 @@ fn decide(
         coding,
         upgrade,
     })
+}
+
+/// The answer to a browser that asks for leave on behalf of a page, for the route that the request
+/// itself would take; before anything is asked that only the request itself brings. `None` where
+/// that route says nothing of CORS.
+fn preflight(
+    snapshot: &Snapshot,
+    listener: &Listener,
+    wanted: &Wanted<'_>,
+    asked: &Method,
+    known: &mut Known,
+    note: &mut impl Note,
+) -> Result<Option<Admitted>, Refusal> {
+    let request = &RequestView {
+        method: asked,
+        ..*wanted.request
+    };
+    let wanted = Wanted { request, ..*wanted };
+    let Ok(found) = listener.table.lookup(&wanted, &snapshot.routes, note) else {
+        return Ok(None);
+    };
+    let route = snapshot.route(found.route);
+    let Some(plan) = &route.cors else {
+        return Ok(None);
+    };
+    known.route = Some(found.route);
+    note.note(|| Step {
+        area: "cors",
+        said: format!("asks whether a page may {asked} on `{}`", route.name),
+        at: route.at,
+    });
+    let answer = plan.preflight(asked, request.headers)?;
+    Ok(Some(Admitted {
+        route: found.route,
+        then: Then::Answer(Box::new(answer)),
+        path: None,
+        params: found.params,
+        claims: None,
+        client: wanted.client,
+        listener: request.listener,
+        coding: None,
+        upgrade: None,
+    }))
 }
 
 fn normal_path<'a>(

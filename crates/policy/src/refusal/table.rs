@@ -25,6 +25,7 @@ pub(super) const ALL: &[Code] = &[
     Code::MethodNotAllowed,
     Code::NoEndpoint,
     Code::NoRoute,
+    Code::OriginDenied,
     Code::PeerRequired,
     Code::PendingOverflow,
     Code::PendingTimeout,
@@ -174,6 +175,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "no-route", StatusCode::NOT_FOUND, "destination_not_found",
             "No route matches this request",
             "`weir explain METHOD URL` shows which routes came near and why they did not match.",
+        ) },
+        Code::OriginDenied => const { &new(
+            "origin-denied", StatusCode::FORBIDDEN, "http_request_denied",
+            "Pages of this origin may not send this request",
+            "A browser asked for leave (a CORS preflight). Add the origin, the method or the header \
+             to the route's `cors`.",
         ) },
         Code::PeerRequired => const { &new(
             "peer-required", StatusCode::FORBIDDEN, "http_request_denied",
