@@ -90,6 +90,9 @@ pub const FAULT_DELAY_MAX: Duration = Duration::from_secs(60);
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// Most parameters of a path template.
 pub const PATH_PARAMETERS_MAX: usize = 16;
+/// Most variables of a text that is filled from a request: each can bring
+/// [`TEMPLATE_VALUE_BYTES_MAX`].
+pub const TEMPLATE_VARIABLES_MAX: usize = 16;
 
 // --- while running ----------------------------------------------------------------------------
 
@@ -98,6 +101,8 @@ pub const PATH_PARAMETERS_MAX: usize = 16;
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 /// Longest bearer token accepted, bytes: longer ones are refused before they are decoded.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Longest value that fills one place of a template, bytes; a longer one counts as missing.
+pub const TEMPLATE_VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Most distinct keys a limit remembers; past it, new keys share one overflow bucket.
 pub const LIMIT_KEYS_MAX: usize = 65_536;
 /// Most verified tokens each worker remembers.

@@ -32,6 +32,12 @@ impl Complaint {
         self
     }
 
+    /// The same hint and more behind it.
+    pub(crate) fn and_hint(mut self, more: &str) -> Self {
+        self.hint.get_or_insert_default().push_str(more);
+        self
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -39,6 +39,7 @@ pub mod resilience;
 pub mod route;
 pub mod schema;
 pub mod service;
+pub mod template;
 pub mod units;
 
 mod declare;

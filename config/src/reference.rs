@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::document::Document;
 use crate::shape::{FieldShape, ObjectShape, Presence, Shape, prose};
 use crate::syntax::Declared;
+use crate::template::VARIABLES;
 
 /// The page, in Markdown.
 pub fn markdown() -> String {
@@ -24,6 +25,10 @@ pub fn markdown() -> String {
         for shape in shapes {
             visit(shape, &mut seen, &mut queue);
         }
+    }
+    page.push_str(VARIABLES_HEAD);
+    for (name, meaning) in VARIABLES {
+        page.push_str(&format!("| `{name}` | {meaning} |\n"));
     }
     page
 }
@@ -135,6 +140,22 @@ fn written(default: &Json) -> String {
         other => format!("`{other}`"),
     }
 }
+
+const VARIABLES_HEAD: &str = "
+## Variables
+
+A name in braces stands for something of the request. `{{` writes a brace that would begin a
+variable; other braces are text, so JSON needs no escapes. Unknown variables are refused, and so are
+claims on a route that asks for no token.
+
+A value can fill its place and nothing else. In a path it is escaped and stays one segment, in JSON and
+HTML it is escaped as text, and a header that could not hold it is left out. A path or host that
+lacks its value, or would be none, is refused with `rewrite-failed`; in a body what has no value is
+nothing. Values longer than 8 KiB count as missing.
+
+| variable | is |
+|---|---|
+";
 
 const HEAD: &str = "\
 <!-- Generated from the declarations in config/src by `cargo run -p weir-xtask -- generate`. -->

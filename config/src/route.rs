@@ -6,22 +6,26 @@ use crate::auth::Auth;
 use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
 use crate::compress::Compress;
 use crate::cors::Cors;
-use crate::declare::{by_key, defaulted, empty, object, optional, place, required, variants};
+use crate::declare::{
+    by_key, defaulted, empty, object, optional, place, required, variants, words,
+};
 use crate::decode::{Complaint, Decoder};
 use crate::fault::Fault;
 use crate::limit::{Limit, LimitKey};
 use crate::pattern::{HostPattern, PathPattern, ValuePattern};
 use crate::position::{Located, Position};
 use crate::resilience::{Retry, Timeouts};
-use crate::syntax::host::{authority, host_pattern, network};
+use crate::syntax::host::{host_pattern, network};
 use crate::syntax::http::{
-    changeable_header, content_type, cookie_name, header_name, header_value, method, scheme,
+    changeable_header, content_type, cookie_name, header_name, method, scheme,
 };
-use crate::syntax::path::{rewritten_path, target_path};
-use crate::syntax::plain::whole;
-use crate::syntax::text::{Body, labels, name, route_name, text};
+use crate::syntax::path::regex;
+use crate::syntax::plain::{whole, word};
+use crate::syntax::template::{BodyTemplate, header_template, new_host, new_path};
+use crate::syntax::text::{labels, name, route_name, text};
 use crate::syntax::unit::size;
-use crate::syntax::{at, list, map, of, pairs};
+use crate::syntax::{at, list, map, mapped, of, pairs};
+use crate::template::Template;
 use crate::units::Size;
 use crate::yaml::Node;
 
@@ -127,7 +131,7 @@ impl Route {
     pub(crate) fn stand_in() -> Self {
         let respond = Respond {
             status: 503,
-            body: String::new(),
+            body: Template::default(),
             content_type: String::new(),
             at: Position::default(),
         };
@@ -139,6 +143,9 @@ impl Route {
     fn check(&self, _node: &Node, decoder: &mut Decoder) {
         if let Some(rewrite) = &self.rewrite {
             decoder.in_key("rewrite", |decoder| self.check_rewrite(rewrite, decoder));
+        }
+        if let Action::Redirect(redirect) = &self.action {
+            decoder.in_key("redirect", |decoder| self.check_redirect(redirect, decoder));
         }
         for (index, limit) in self.limits.iter().enumerate() {
             let LimitKey::Claim(claim) = &limit.by else {
@@ -163,22 +170,18 @@ impl Route {
                 .hint("`rewrite` belongs to a route with `to`");
             decoder.report(rewrite.at, complaint);
         }
-        let Some(path) = &rewrite.path else { return };
-        let known: Vec<&str> = self.path.parameters().collect();
-        for name in path
-            .split('{')
-            .skip(1)
-            .filter_map(|rest| rest.split('}').next())
-        {
-            if !known.contains(&name) {
-                let problem = format!("`path` has no parameter `{name}`");
-                let hint = match known.as_slice() {
-                    [] => format!("write the route's path as a template: `/…/{{{name}}}`"),
-                    _ => format!("its parameters: {}", known.join(", ")),
-                };
-                let complaint = Complaint::new(problem).hint(hint);
-                decoder.in_key("path", |decoder| decoder.report(rewrite.at, complaint));
-            }
+    }
+
+    fn check_redirect(&self, redirect: &Redirect, decoder: &mut Decoder) {
+        let below = match &self.path.value {
+            PathPattern::Prefix(_) => true,
+            PathPattern::Template { below, .. } => *below,
+            PathPattern::Exact(_) | PathPattern::Regex(_) => false,
+        };
+        if let (Some(prefix), false) = (&redirect.prefix, below) {
+            let complaint = Complaint::new("nothing follows what this route's path matched")
+                .hint("write `path`, or end the route's path in `/*`");
+            decoder.in_key("prefix", |decoder| decoder.report(prefix.at, complaint));
         }
     }
 }
@@ -266,8 +269,9 @@ object! {
     pub struct Respond {
         /// Status.
         pub status: u16 = required(whole(200, 599)),
-        /// Body, at most 64 KiB.
-        pub body: String = defaulted(Body, String::new()),
+        /// Body, at most 64 KiB. [Variables](#variables) are escaped as the content type asks (JSON,
+        /// HTML, XML, plain text; others can have none).
+        pub body: Template = defaulted(BodyTemplate, Template::default()),
         /// Content type.
         pub content_type: String =
             defaulted(content_type(), "text/plain; charset=utf-8".to_owned()),
@@ -279,17 +283,38 @@ object! {
 object! {
     /// A redirect: what is not written stays as the request had it.
     pub default struct Redirect {
+        short scheme() => |scheme, at| Redirect {
+            scheme: Some(scheme),
+            at,
+            ..Redirect::default()
+        };
         check Redirect::check;
         /// Status: 301, 302, 303, 307 or 308.
         pub status: u16 = defaulted(whole(301, 308), 308),
         /// `http` or `https`.
         pub scheme: Option<String> = optional(scheme()).note("as it was"),
         /// New host (and port).
-        pub host: Option<String> = optional(authority()).note("as it was"),
-        /// New path; keeps the query.
-        pub path: Option<String> = optional(target_path()).note("as it was"),
+        pub host: Option<Located<Template>> = optional(at(new_host())).note("as it was"),
+        /// New path, with [variables](#variables).
+        pub path: Option<NewPath> = optional(of::<NewPath>()).note("as it was"),
+        /// Replaces what the route's `/*` path matched as a prefix; what follows it stays. Instead of
+        /// `path`.
+        pub prefix: Option<Located<Template>> =
+            optional(at(new_path())).note("as it was"),
+        /// Whether the query goes along.
+        pub query: RedirectQuery = defaulted(word(), RedirectQuery::Keep),
         /// Where it was written.
         pub at: Position = place(),
+    }
+}
+
+words! {
+    /// What a redirect does with the query.
+    pub enum RedirectQuery: Default {
+        /// It goes along.
+        Keep (default) = "keep",
+        /// It is dropped.
+        Drop = "drop",
     }
 }
 
@@ -300,10 +325,16 @@ impl Redirect {
                 .hint("301, 302, 303, 307 or 308; 308 is permanent and keeps the method");
             decoder.in_key("status", |decoder| decoder.report(node.at, complaint));
         }
-        if self.scheme.is_none() && self.host.is_none() && self.path.is_none() {
+        let elsewhere = self.scheme.is_some() || self.host.is_some();
+        if !elsewhere && self.path.is_none() && self.prefix.is_none() {
             let complaint = Complaint::new("redirects to where it came from")
-                .hint("change at least one of `scheme`, `host` and `path`");
+                .hint("change at least one of `scheme`, `host`, `path` and `prefix`");
             decoder.report(node.at, complaint);
+        }
+        if let (Some(_), Some(prefix)) = (&self.path, &self.prefix) {
+            let complaint = Complaint::new("`path` and `prefix` exclude each other")
+                .hint("`path` is the whole new path; `prefix` keeps what follows it");
+            decoder.in_key("prefix", |decoder| decoder.report(prefix.at, complaint));
         }
     }
 }
@@ -312,11 +343,13 @@ object! {
     /// What is changed on the way to the service.
     pub default struct Rewrite {
         check Rewrite::check;
-        /// Replaces what `path` matched as a prefix; for exact paths and templates, the whole path.
-        /// `{id}` stands for a path parameter.
-        pub path: Option<String> = optional(rewritten_path()).note("as it was"),
-        /// Host sent to the service.
-        pub host: Option<String> = optional(authority()).note("the client's"),
+        /// Replaces what `path` matched as a prefix; for exact paths, templates and expressions,
+        /// the whole path. With [variables](#variables). What comes out is checked like the path of
+        /// a request.
+        pub path: Option<NewPath> = optional(of::<NewPath>()).note("as it was"),
+        /// Host sent to the service, with [variables](#variables).
+        pub host: Option<Located<Template>> =
+            optional(at(new_host())).note("the client's"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -333,14 +366,30 @@ impl Rewrite {
 }
 
 object! {
-    /// Changes to headers, applied as remove, set, add.
+    /// A new path: a text with [variables](#variables), or what an expression makes of the old path.
+    pub struct NewPath {
+        short at(new_path()) => |with, at| NewPath { regex: None, with, at };
+        /// The whole old path must match this regular expression (anchored at both ends); another
+        /// one stays as it is.
+        pub regex: Option<String> = required(mapped(regex(), Some)),
+        /// The new path. `$1` stands for the first group, `{name}` also for a named one, `$$` for
+        /// `$`.
+        pub with: Located<Template> = required(at(new_path())),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+object! {
+    /// Changes to headers, applied as remove, set, add. Values may have [variables](#variables): where
+    /// one has no value, `set` removes the header and `add` adds none.
     pub default struct HeaderChanges {
         /// Replaced or inserted.
-        pub set: Vec<(http::HeaderName, http::HeaderValue)> =
-            empty(pairs(changeable_header(), header_value())),
+        pub set: Vec<(http::HeaderName, Located<Template>)> =
+            empty(pairs(changeable_header(), at(header_template()))),
         /// Appended.
-        pub add: Vec<(http::HeaderName, http::HeaderValue)> =
-            empty(pairs(changeable_header(), header_value())),
+        pub add: Vec<(http::HeaderName, Located<Template>)> =
+            empty(pairs(changeable_header(), at(header_template()))),
         /// Removed.
         pub remove: Vec<http::HeaderName> = empty(list(changeable_header())),
     }

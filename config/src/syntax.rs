@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod path;
 pub(crate) mod plain;
+pub(crate) mod template;
 pub(crate) mod text;
 pub(crate) mod unit;
 pub(crate) mod variant;

@@ -14,8 +14,9 @@ use weir_config::limit::LimitKey;
 use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Outlier, Retry, Timeouts};
-use weir_config::route::{Action, Route};
+use weir_config::route::{Action, RedirectQuery, Route};
 use weir_config::service::{Balance, Service, Source};
+use weir_config::template::Variable;
 use weir_config::units::{Percent, Rate, Size};
 use weir_config::{Document, Position};
 
@@ -311,12 +312,33 @@ fn forms_of_a_route() {
     );
 
     let it = route("request_headers: { set: { x-a: 1 }, add: { x-b: two }, remove: [x-c, x-d] }");
-    assert_eq!(it.request_headers.set[0].1, "1");
+    assert_eq!(it.request_headers.set[0].1.as_fixed(), Some("1"));
     assert_eq!(it.request_headers.add[0].0, "x-b");
     assert_eq!(it.request_headers.remove.len(), 2);
 
     let it = route("response_bytes_max: 5KiB");
     assert_eq!(it.response_bytes_max, Some(Size::kib(5)));
+    let it = route("response_headers: { set: { x-a: \"{claim.sub} of {route.name}\" } }");
+    let filled = &it.response_headers.set[0].1;
+    let variables: Vec<_> = filled.variables().collect();
+    assert_eq!(
+        variables,
+        [&Variable::Claim("sub".into()), &Variable::RouteName]
+    );
+    assert_eq!(filled.to_string(), "{claim.sub} of {route.name}");
+
+    let it =
+        route("rewrite: { path: { regex: \"/a/(.*)\", with: /b/$1 }, host: \"{path.t}.b:80\" }");
+    let rewrite = it.rewrite.unwrap();
+    let path = rewrite.path.unwrap();
+    assert_eq!(path.regex.as_deref(), Some("/a/(.*)"));
+    assert_eq!(path.with.as_fixed(), Some("/b/$1"));
+    assert_eq!(rewrite.host.unwrap().to_string(), "{path.t}.b:80");
+    let it = route("rewrite: { path: /b, host: B.Example }");
+    let rewrite = it.rewrite.unwrap();
+    assert_eq!(rewrite.path.unwrap().with.as_fixed(), Some("/b"));
+    assert_eq!(rewrite.host.unwrap().as_fixed(), Some("b.example"));
+
     let it = route("retry: false, timeouts: { total: 1m }, body_bytes_max: 1GiB");
     assert_eq!(it.retry.attempts, Some(0));
     assert_eq!(it.timeouts.total, Some(Duration::from_secs(60)));
@@ -363,7 +385,7 @@ fn forms_of_an_action() {
     let Action::Respond(respond) = action("respond: { status: 204 }") else {
         panic!()
     };
-    assert_eq!((respond.status, respond.body.as_str()), (204, ""));
+    assert_eq!((respond.status, respond.body.as_fixed()), (204, Some("")));
     assert_eq!(respond.content_type, "text/plain; charset=utf-8");
     let Action::Redirect(redirect) = action("redirect: { scheme: https }") else {
         panic!()
@@ -372,6 +394,18 @@ fn forms_of_an_action() {
         (redirect.status, redirect.scheme.as_deref()),
         (308, Some("https"))
     );
+    let Action::Redirect(short) = action("redirect: https") else {
+        panic!()
+    };
+    assert_eq!(short.scheme, redirect.scheme);
+    assert_eq!((short.query, short.status), (RedirectQuery::Keep, 308));
+    let long = "{ host: \"{path.t}.a\", prefix: /b, query: drop }";
+    let below = decode(&format!("routes: [{{ path: /x/*, redirect: {long} }}]"));
+    let Action::Redirect(long) = below.routes[0].action.clone() else {
+        panic!()
+    };
+    assert_eq!(long.prefix.unwrap().as_fixed(), Some("/b"));
+    assert_eq!(long.query, RedirectQuery::Drop);
 }
 
 #[test]

@@ -102,23 +102,6 @@ pub(crate) fn changeable_header() -> Text<HeaderName> {
     }
 }
 
-/// A header value.
-pub(crate) fn header_value() -> Text<HeaderValue> {
-    Text {
-        what: "a header value",
-        pattern: None,
-        accepts: Accepts::AnyScalar,
-        parse: |text| {
-            // Not quoted in the error: header values can be secrets.
-            HeaderValue::from_str(text).map_err(|_| {
-                Complaint::new("this is not a header value")
-                    .hint("a header value is one line of visible ASCII characters and blanks")
-            })
-        },
-        write: |value| String::from_utf8_lossy(value.as_bytes()).into_owned(),
-    }
-}
-
 /// The content type of a fixed answer.
 pub(crate) fn content_type() -> Text<String> {
     Text {

@@ -77,21 +77,6 @@ pub(crate) fn target_path() -> Text<String> {
     }
 }
 
-/// What a path is rewritten to: a path in which `{id}` stands for a parameter.
-pub(crate) fn rewritten_path() -> Text<String> {
-    Text {
-        what: "a path such as `/v1/users/{id}`",
-        pattern: ABSOLUTE,
-        accepts: Accepts::Text,
-        parse: |text| {
-            check_path(text)?;
-            parameters_of(text)?;
-            Ok(text.to_owned())
-        },
-        write: String::clone,
-    }
-}
-
 /// A regular expression.
 pub(crate) fn regex() -> Text<String> {
     Text {
@@ -233,7 +218,7 @@ fn refuse_star(text: &str, path: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn check_path(text: &str) -> Result<(), Complaint> {
+pub(super) fn check_path(text: &str) -> Result<(), Complaint> {
     let Some(rest) = text.strip_prefix('/') else {
         return Err(not_a_path(text, "a path starts with `/`"));
     };

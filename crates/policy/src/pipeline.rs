@@ -17,7 +17,7 @@ use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::request::RequestView;
 use crate::resilience::{self, Pass, RetryPlan, TimeoutPlan};
-use crate::rewrite::strip_response;
+use crate::rewrite::{Filled, strip_response};
 use crate::route::Params;
 use crate::shaping::Delayed;
 use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
@@ -46,6 +46,8 @@ pub struct Admitted {
     pub listener: ListenerId,
     /// What its response may be compressed with: the best that client and document agree on.
     pub coding: Option<Coding>,
+    /// What the route's templates became; `None` when it has none.
+    pub filled: Option<Box<Filled>>,
     /// The protocol it wants to change to; what `prepare` sends on as `Upgrade`.
     pub upgrade: Option<HeaderValue>,
 }
@@ -282,17 +284,22 @@ pub fn compress(
 }
 
 /// Turns the endpoint's response head into the one the client gets: hop-by-hop fields out, header
-/// changes applied. A `101` keeps `Connection: upgrade` and its `Upgrade`.
-pub fn settle(snapshot: &Snapshot, route: RouteId, head: &mut response::Parts) {
+/// changes applied with what admission filled in. A `101` keeps `Connection: upgrade` and its `Upgrade`.
+pub fn settle(
+    snapshot: &Snapshot,
+    route: RouteId,
+    filled: Option<&Filled>,
+    head: &mut response::Parts,
+) {
     let upgrade = match head.status {
         http::StatusCode::SWITCHING_PROTOCOLS => head.headers.get(UPGRADE).cloned(),
         _ => None,
     };
     strip_response(&mut head.headers);
-    snapshot
-        .route(route)
-        .response_headers
-        .apply(&mut head.headers, None);
+    snapshot.route(route).response_headers.apply(
+        &mut head.headers,
+        filled.map_or(&[], |filled| &filled.response_headers),
+    );
     if let Some(protocol) = upgrade {
         head.headers.insert(UPGRADE, protocol);
         head.headers

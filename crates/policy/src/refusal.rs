@@ -86,6 +86,8 @@ pub enum Code {
     ResponseHeaderTooLarge,
     /// The response is larger than its route or service allows.
     ResponseTooLarge,
+    /// The path or host that a route wants to send cannot be made from this request.
+    RewriteFailed,
     /// Too many requests to the service are in flight.
     ServiceOverloaded,
     /// No endpoint of the service has the labels that the route asks for.

@@ -5,28 +5,34 @@
 //! client sent can fill a place in a value, never add one: path parameters stay one segment, and
 //! values stay one field.
 
+mod answer;
+mod filled;
 mod forwarding;
 mod headers;
 mod hop;
+mod new_path;
 mod template;
 
-use http::HeaderValue;
 use http::uri::{PathAndQuery, Uri};
 
-pub use headers::{HeaderPlan, Values};
-pub use template::{PathTemplate, TemplateFault};
+pub use answer::{RedirectPlan, RespondPlan};
+pub use filled::{Filled, NewHost};
+pub use headers::HeaderPlan;
+pub use new_path::NewPath;
+pub use template::{Template, TemplateFault, Values};
 
+pub(crate) use filled::fill;
 pub(crate) use forwarding::{Origin, forward, is_forgeable};
-pub(crate) use headers::Place;
 pub(crate) use hop::{has_token, strip_request, strip_response};
+pub(crate) use template::Scope;
 
-/// Changes of path and host. Of a redirect, `path` is where it leads.
+/// Changes of path and host. Of a redirect, they are where it leads.
 #[derive(Debug, Default)]
 pub struct RewritePlan {
     /// The new path.
-    pub path: Option<PathTemplate>,
-    /// The new `Host`.
-    pub host: Option<HeaderValue>,
+    pub path: Option<NewPath>,
+    /// The new host.
+    pub host: Option<NewHost>,
 }
 
 /// The target in origin form: the path and the query it had.

@@ -34,7 +34,9 @@ pub use methods::Methods;
 pub use table::{Found, Miss, RouteTable, Wanted};
 pub use value::ValueMatch;
 
-pub(crate) use matcher::Rank;
+pub(crate) use cookie::cookie_values;
+pub(crate) use matcher::{Rank, canonical};
+pub(crate) use value::{anchored, query_values};
 
 /// Path parameters: byte range in the normalised path for each parameter of the route's pattern, in
 /// the pattern's order.

@@ -17,7 +17,7 @@ use crate::cors::CorsPlan;
 use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
 use crate::resilience::{RetryPlan, TimeoutPlan};
-use crate::rewrite::{HeaderPlan, RewritePlan};
+use crate::rewrite::{HeaderPlan, RedirectPlan, RespondPlan, RewritePlan};
 use crate::route::{Matcher, RouteTable};
 use crate::shaping::Shaping;
 
@@ -126,9 +126,9 @@ pub enum Action {
     /// It is sent on.
     Forward(Vec<Destination>),
     /// It is redirected.
-    Redirect(weir_config::route::Redirect),
+    Redirect(RedirectPlan),
     /// It is answered.
-    Respond(weir_config::route::Respond),
+    Respond(RespondPlan),
 }
 
 /// A weighted destination with the route's deadlines and retries resolved over the service's.

@@ -60,6 +60,14 @@ fn last_words(connection: &ClientConnection, mut response: Response<Reply>) -> R
     response
 }
 
+/// What was received is measured before anything is added to it.
+fn measure(entry: &Entry, head: &request::Parts) -> Result<(), Refusal> {
+    match entry.bounds.exceeded_by(head) {
+        Some(fault) => Err(fault.into()),
+        None => Ok(()),
+    }
+}
+
 fn admit(
     connection: &ClientConnection,
     entry: &Entry,
@@ -72,9 +80,6 @@ fn admit(
     }
     if head.method == Method::CONNECT {
         return Err(Refusal::new(Code::UpgradeRefused).with_detail("this is not a forward proxy"));
-    }
-    if let Some(fault) = entry.bounds.exceeded_by(head) {
-        return Err(fault.into());
     }
     let view = RequestView {
         listener: entry.listener,
@@ -140,9 +145,10 @@ impl Exchange {
         }
         let mut ledger = Ledger::new(connection, &entry, &head, at);
         // Admit: may this request go on at all? A refusal ends it here.
-        let admitted = admit(connection, &entry, &head, &body, at);
-        let grant = grant(&entry, &admitted, &head.headers);
+        let measured = measure(&entry, &head);
         let request_id = tag(worker, &mut ledger, &mut head.headers);
+        let admitted = measured.and_then(|()| admit(connection, &entry, &head, &body, at));
+        let grant = grant(&entry, &admitted, &head.headers);
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -293,6 +299,7 @@ impl Exchange {
         pipeline::settle(
             &self.entry.installed.snapshot,
             self.admitted.route,
+            self.admitted.filled.as_deref(),
             &mut head,
         );
         head.version = Version::HTTP_11;

@@ -14,6 +14,7 @@ mod limits;
 mod protocols;
 mod proxy_protocol;
 mod requests;
+mod rewriting;
 mod routing;
 mod service_limits;
 mod signing;

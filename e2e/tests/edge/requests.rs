@@ -169,7 +169,7 @@ async fn routes_rewrite_redirect_and_answer() {
           - {{ path: \"/v1/order/{{id}}\", to: app, rewrite: {{ path: \"/orders/{{id}}\", host: inner }} }}
           - path: \"/h/{{id}}\"
             to: app
-            request_headers: {{ set: {{ x-id: \"{{path.id}}\", x-client: \"{{client}}\" }}, remove: [x-gone] }}
+            request_headers: {{ set: {{ x-id: \"{{path.id}}\", x-client: \"{{client.address}}\" }}, remove: [x-gone] }}
             response_headers: {{ remove: [server], add: {{ x-by: weir }} }}
           - {{ path: /old, redirect: {{ status: 301, scheme: https, host: new.example, path: /new }} }}
           - {{ path: /teapot, respond: {{ status: 418, body: short and stout }} }}

@@ -8,8 +8,10 @@ use weir_config::auth::Auth;
 use weir_config::broken::{Doubts, Section};
 use weir_config::pattern::HostPattern;
 use weir_config::route::{
-    Action as WrittenAction, Destination as WrittenDestination, Route as Written,
+    Action as WrittenAction, Destination as WrittenDestination, NewPath as WrittenPath,
+    Route as Written,
 };
+use weir_config::template::Template as WrittenTemplate;
 use weir_config::units::Size;
 use weir_config::{Document, Position};
 
@@ -20,7 +22,9 @@ use crate::compress::RouteCompress;
 use crate::cors::CorsPlan;
 use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
-use crate::rewrite::{HeaderPlan, PathTemplate, Place, RewritePlan};
+use crate::rewrite::{
+    HeaderPlan, NewHost, NewPath, RedirectPlan, RespondPlan, RewritePlan, Scope as Places, Template,
+};
 use crate::route::Matcher;
 use crate::snapshot::{Action, Destination, IssuerId, Role, Route, Service, ServiceId};
 
@@ -75,7 +79,7 @@ pub(super) fn compile(scope: &Scope<'_>, names: &[Arc<str>], faults: &mut Faults
         if scope.doubts.route(index) {
             // Names that it mentions are what they are; everything else may follow from its error.
             issuer(scope, index, written.auth.as_ref(), faults);
-            action(scope, index, written, faults);
+            action(scope, index, written, None, faults);
             compiled.matchers.push(None);
             continue;
         }
@@ -150,31 +154,23 @@ fn route(
     let written = &scope.document.routes[index];
     let attached = is_attached(written, scope.role);
     let issuer = issuer(scope, index, written.auth.as_ref(), faults);
-    let rewrite = rewrite(index, written, &matcher, faults);
     let authenticated = written.auth.as_ref().is_some_and(|auth| auth.jwt.is_some());
-    let request = Place {
+    let places = Places {
         route: name,
-        request: Some(&matcher.path),
+        pattern: &matcher.path,
         authenticated,
+        groups: None,
     };
-    let response = Place {
-        route: name,
-        request: None,
-        authenticated,
-    };
-    let mut plan = |key: &str, changes, place| {
-        HeaderPlan::compile(changes, place, |(below, problem, hint)| {
-            faults.error(
-                format!("routes[{index}].{key}.{below}"),
-                written.at,
-                problem,
-                hint,
-            );
+    let rewrite = rewrite(index, written, places, faults);
+    let mut plan = |key: &str, changes| {
+        HeaderPlan::compile(changes, places, written.at, |(below, at, problem)| {
+            let path = format!("routes[{index}].{key}.{below}");
+            faults.error(path, at, problem, Some(places_hint(places)));
         })
     };
-    let request_headers = plan("request_headers", &written.request_headers, request);
-    let response_headers = plan("response_headers", &written.response_headers, response);
-    let action = action(scope, index, written, faults);
+    let request_headers = plan("request_headers", &written.request_headers);
+    let response_headers = plan("response_headers", &written.response_headers);
+    let action = action(scope, index, written, Some(places), faults);
     let shaping = super::shaping::compile(index, written, faults);
     if !attached {
         return None;
@@ -279,52 +275,119 @@ fn issuer(
     None
 }
 
-fn rewrite(index: usize, written: &Written, matcher: &Matcher, faults: &mut Faults) -> RewritePlan {
-    let (key, path, host, at) = match (&written.action, &written.rewrite) {
-        (WrittenAction::Redirect(redirect), _) => ("redirect", &redirect.path, &None, redirect.at),
-        (_, Some(rewrite)) => ("rewrite", &rewrite.path, &rewrite.host, rewrite.at),
+fn rewrite(
+    index: usize,
+    written: &Written,
+    places: Places<'_>,
+    faults: &mut Faults,
+) -> RewritePlan {
+    let (path, host, below) = match (&written.action, &written.rewrite) {
+        (WrittenAction::Redirect(redirect), _) => (&redirect.path, &redirect.host, "redirect"),
+        (_, Some(rewrite)) => (&rewrite.path, &rewrite.host, "rewrite"),
         (_, None) => return RewritePlan::default(),
     };
+    let prefix = match &written.action {
+        WrittenAction::Redirect(redirect) => redirect.prefix.as_ref(),
+        WrittenAction::Respond(_) | WrittenAction::To(_) => None,
+    };
+    let prefix = prefix.map(|prefix| WrittenPath {
+        regex: None,
+        with: prefix.clone(),
+        at: prefix.at,
+    });
+    // A rewrite of a `/*` path replaces the prefix; where a redirect does, it says so.
+    let keeps_rest = below == "rewrite" || prefix.is_some();
+    let mut fault = |key: &str, at: Position, problem: String| {
+        let path = format!("routes[{index}].{below}.{key}");
+        faults.error(path, at, problem, Some(places_hint(places)));
+    };
     let mut plan = RewritePlan::default();
-    if let Some(text) = path {
-        match PathTemplate::compile(text, &matcher.path) {
-            Ok(template) => plan.path = Some(template),
-            Err(fault) => {
-                let names: Vec<_> = matcher
-                    .path
-                    .parameters
-                    .iter()
-                    .map(|(name, _)| format!("`{{{name}}}`"))
-                    .collect();
-                let hint = match names.is_empty() {
-                    true => "the route's path has no parameters".to_owned(),
-                    false => format!("its parameters are {}", names.join(", ")),
-                };
-                let path = format!("routes[{index}].{key}.path");
-                faults.error(path, at, fault.to_string(), Some(hint));
-            }
+    let key = if prefix.is_some() { "prefix" } else { "path" };
+    if let Some(new) = prefix.as_ref().or(path.as_ref()) {
+        let keeps_rest = keeps_rest && new.regex.is_none();
+        match NewPath::compile(new, places, keeps_rest) {
+            Ok(new) => plan.path = Some(new),
+            Err(problem) => fault(key, new.with.at, problem.to_string()),
         }
     }
-    if let Some(text) = host {
-        match (crate::route::host::parse(text), HeaderValue::from_str(text)) {
-            (Ok(_), Ok(value)) => plan.host = Some(value),
-            _ => {
-                let problem = format!("`{text}` is not a host with an optional port");
-                faults.error(format!("routes[{index}].{key}.host"), at, problem, None);
-            }
+    if let Some(new) = host {
+        match new_host(new, places) {
+            Ok(host) => plan.host = Some(host),
+            Err(problem) => fault("host", new.at, problem),
         }
     }
     plan
 }
 
-fn action(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faults) -> Action {
-    let destinations = match &written.action {
-        WrittenAction::Redirect(redirect) => return Action::Redirect(redirect.clone()),
-        WrittenAction::Respond(respond) => return Action::Respond(respond.clone()),
-        WrittenAction::To(destinations) => destinations,
+fn new_host(written: &WrittenTemplate, places: Places<'_>) -> Result<NewHost, String> {
+    let template = Template::compile(written, places).map_err(|fault| fault.to_string())?;
+    let Some(text) = template.as_fixed() else {
+        return Ok(NewHost::Template(template));
     };
+    match (crate::route::host::parse(text), HeaderValue::from_str(text)) {
+        (Ok(_), Ok(value)) => Ok(NewHost::Fixed(value)),
+        _ => Err(format!("`{text}` is not a host with an optional port")),
+    }
+}
+
+/// What the places of a route's texts can be.
+fn places_hint(places: Places<'_>) -> String {
+    let parameters = places.pattern.parameters.iter();
+    let parameters: Vec<_> = parameters
+        .map(|(name, _)| format!("`{{{name}}}`"))
+        .collect();
+    let parameters = match parameters.as_slice() {
+        [] => "the route's path has no parameters".to_owned(),
+        names => format!("the parameters of its path are {}", names.join(", ")),
+    };
+    let claims = match places.authenticated {
+        true => "",
+        false => "; claims need `auth: { jwt: … }`",
+    };
+    format!("{parameters}{claims}; other variables have a dot, such as `{{client.address}}`")
+}
+
+/// What happens; without `places`, names are looked up and texts are not compiled.
+fn action(
+    scope: &Scope<'_>,
+    index: usize,
+    written: &Written,
+    places: Option<Places<'_>>,
+    faults: &mut Faults,
+) -> Action {
+    let compiled = match (&written.action, places) {
+        (WrittenAction::To(destinations), _) => {
+            return forward(scope, index, written, destinations, faults);
+        }
+        (_, None) => return Action::Forward(Vec::new()),
+        (WrittenAction::Redirect(redirect), Some(_)) => RedirectPlan::compile(redirect)
+            .map(Action::Redirect)
+            .map_err(|fault| ("redirect", redirect.at, fault)),
+        (WrittenAction::Respond(respond), Some(places)) => RespondPlan::compile(respond, places)
+            .map(Action::Respond)
+            .map_err(|fault| ("respond", respond.at, fault)),
+    };
+    compiled.unwrap_or_else(|(key, at, fault)| {
+        let hint = places.map(places_hint);
+        faults.error(
+            format!("routes[{index}].{key}"),
+            at,
+            fault.to_string(),
+            hint,
+        );
+        Action::Forward(Vec::new())
+    })
+}
+
+fn forward(
+    scope: &Scope<'_>,
+    index: usize,
+    written: &Written,
+    destinations: &[WrittenDestination],
+    faults: &mut Faults,
+) -> Action {
     let path = format!("routes[{index}].to");
-    if let [only] = &destinations[..]
+    if let [only] = destinations
         && only.weight > 1
     {
         let problem = "a weight says nothing when there is one destination";

@@ -18,7 +18,7 @@ use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::refusal::{Code, Known, Refusal};
 use crate::request::RequestView;
-use crate::rewrite::has_token;
+use crate::rewrite::{self, Values, has_token};
 use crate::route::{Found, Miss, Wanted, host, path};
 use crate::shaping::Delayed;
 use crate::shaping::fault::Injected;
@@ -127,6 +127,16 @@ fn decide(
             at: route.at,
         });
     }
+    // What leaves in the place of what came: 400 where that cannot be made.
+    let values = Values {
+        request,
+        host,
+        path: &path,
+        params: &params,
+        claims: claims.as_deref(),
+        client,
+    };
+    let filled = rewrite::fill(route, &values, slashes(listener), note)?;
 
     // Faults on purpose: after everything that protects, before a place at the service is taken.
     let mut injected = injected(route, request, draw, note);
@@ -151,10 +161,13 @@ fn decide(
             }
         }
         Action::Redirect(redirect) => {
-            let response = answer::redirect(route, redirect, request, &path, &params)?;
+            let response = answer::redirect(route, redirect, &values, filled.as_deref())?;
             Then::Answer(Box::new(response))
         }
-        Action::Respond(respond) => Then::Answer(Box::new(answer::respond(route, respond)?)),
+        Action::Respond(respond) => {
+            let response = answer::respond(route, respond, &values, filled.as_deref());
+            Then::Answer(Box::new(response))
+        }
     };
     let path = match path {
         Cow::Borrowed(_) => None,
@@ -169,6 +182,7 @@ fn decide(
         client,
         listener: request.listener,
         coding,
+        filled,
         upgrade,
     })
 }
@@ -212,8 +226,17 @@ fn preflight(
         client: wanted.client,
         listener: request.listener,
         coding: None,
+        filled: None,
         upgrade: None,
     }))
+}
+
+fn slashes(listener: &Listener) -> path::Slashes {
+    if listener.edge {
+        path::Slashes::Merge
+    } else {
+        path::Slashes::Keep
+    }
 }
 
 fn normal_path<'a>(
@@ -221,12 +244,7 @@ fn normal_path<'a>(
     request: &RequestView<'a>,
     note: &mut impl Note,
 ) -> Result<Cow<'a, str>, Refusal> {
-    let slashes = if listener.edge {
-        path::Slashes::Merge
-    } else {
-        path::Slashes::Keep
-    };
-    let path = path::normalise(request.path, slashes)
+    let path = path::normalise(request.path, slashes(listener))
         .map_err(|fault| Refusal::new(Code::BadPath).with_detail(fault.to_string()))?;
     note.note(|| Step {
         area: "path",

@@ -1,75 +1,80 @@
 //! Answers that a route gives by itself: redirects and fixed responses.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use weir_config::route::{Redirect, Respond};
+use http::header::{CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
-use crate::route::{Params, host};
+use crate::rewrite::{Filled, NewHost, RedirectPlan, RespondPlan, Values};
+use crate::route::host;
 use crate::snapshot::Route;
 
 /// The fixed response of a route.
-pub(super) fn respond(route: &Route, respond: &Respond) -> Result<Response<Bytes>, Refusal> {
-    let mut response = Response::new(Bytes::copy_from_slice(respond.body.as_bytes()));
-    *response.status_mut() = status(respond.status)?;
-    let content_type = HeaderValue::from_str(&respond.content_type);
-    if let Ok(content_type) = content_type {
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
+pub(super) fn respond(
+    route: &Route,
+    respond: &RespondPlan,
+    values: &Values<'_>,
+    filled: Option<&Filled>,
+) -> Response<Bytes> {
+    let mut response = Response::new(respond.body(values));
+    *response.status_mut() = respond.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, respond.content_type.clone());
+    if respond.varies() {
+        // Values were escaped for this type, so nobody may guess another.
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
-    finish(route, response.headers_mut());
-    Ok(response)
+    finish(route, filled, headers);
+    response
 }
 
 /// The redirect of a route: what is not written stays as the request had it.
 pub(super) fn redirect(
     route: &Route,
-    redirect: &Redirect,
-    request: &RequestView<'_>,
-    path: &str,
-    params: &Params,
+    redirect: &RedirectPlan,
+    values: &Values<'_>,
+    filled: Option<&Filled>,
 ) -> Result<Response<Bytes>, Refusal> {
-    let location = location(route, redirect, request, path, params)?;
+    let location = location(route, redirect, values, filled)?;
     let location = HeaderValue::try_from(location)
         .map_err(|_| Refusal::new(Code::BadPath).with_detail("it cannot stand in `Location`"))?;
     let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status(redirect.status)?;
+    *response.status_mut() = redirect.status;
     response.headers_mut().insert(LOCATION, location);
-    finish(route, response.headers_mut());
+    finish(route, filled, response.headers_mut());
     Ok(response)
 }
 
 fn location(
     route: &Route,
-    redirect: &Redirect,
-    request: &RequestView<'_>,
-    path: &str,
-    params: &Params,
-) -> Result<String, Refusal> {
-    let mut location = String::with_capacity(64 + path.len());
-    if redirect.scheme.is_some() || redirect.host.is_some() {
+    redirect: &RedirectPlan,
+    values: &Values<'_>,
+    filled: Option<&Filled>,
+) -> Result<Vec<u8>, Refusal> {
+    let request = values.request;
+    let mut location = Vec::with_capacity(64 + values.path.len());
+    if redirect.scheme.is_some() || route.rewrite.host.is_some() {
         let current = if request.secure { "https" } else { "http" };
         let scheme = redirect.scheme.as_deref().unwrap_or(current);
-        location.push_str(scheme);
-        location.push_str("://");
-        match &redirect.host {
-            Some(host) => location.push_str(host),
-            None => push_host(request, scheme == current, &mut location)?,
+        location.extend_from_slice(scheme.as_bytes());
+        location.extend_from_slice(b"://");
+        let varying = filled.and_then(|filled| filled.host.as_ref());
+        match (&route.rewrite.host, varying) {
+            (Some(NewHost::Fixed(host)), _) | (Some(_), Some(host)) => {
+                location.extend_from_slice(host.as_bytes());
+            }
+            _ => push_host(request, scheme == current, &mut location)?,
         }
     }
-    let new = route
-        .rewrite
-        .path
-        .as_ref()
-        .map(|template| template.expand(path, params));
-    let target = new.as_deref().unwrap_or(path);
+    let new = filled.and_then(|filled| filled.path.as_deref());
+    let target = new.unwrap_or(values.path);
     // `//x` would be another host to a browser.
-    location.push('/');
-    location.push_str(target.trim_start_matches('/'));
-    if let Some(query) = request.query {
-        location.push('?');
-        location.push_str(query);
+    location.push(b'/');
+    location.extend_from_slice(target.trim_start_matches('/').as_bytes());
+    if let Some(query) = request.query.filter(|_| redirect.keeps_query) {
+        location.push(b'?');
+        location.extend_from_slice(query.as_bytes());
     }
     Ok(location)
 }
@@ -79,7 +84,7 @@ fn location(
 fn push_host(
     request: &RequestView<'_>,
     same_scheme: bool,
-    location: &mut String,
+    location: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
     let bad = |fault: host::HostFault| Refusal::new(Code::BadHost).with_detail(fault.to_string());
     let authority = host::of(
@@ -90,18 +95,14 @@ fn push_host(
     )
     .map_err(bad)?
     .ok_or_else(|| bad(host::HostFault::Missing))?;
-    location.push_str(&authority.host);
+    location.extend_from_slice(authority.host.as_bytes());
     if let Some(port) = authority.port.filter(|_| same_scheme) {
-        location.push(':');
-        location.push_str(&port.to_string());
+        location.extend_from_slice(format!(":{port}").as_bytes());
     }
     Ok(())
 }
 
-fn status(status: u16) -> Result<StatusCode, Refusal> {
-    StatusCode::from_u16(status).map_err(|_| Refusal::new(Code::Internal))
-}
-
-fn finish(route: &Route, headers: &mut HeaderMap) {
-    route.response_headers.apply(headers, None);
+fn finish(route: &Route, filled: Option<&Filled>, headers: &mut HeaderMap) {
+    let filled = filled.map_or(&[][..], |filled| &filled.response_headers);
+    route.response_headers.apply(headers, filled);
 }

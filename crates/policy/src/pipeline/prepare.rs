@@ -7,7 +7,7 @@ use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderValue, Uri, request};
 
 use super::Admitted;
-use crate::rewrite::{self, Origin, Values};
+use crate::rewrite::{self, NewHost, Origin};
 use crate::route::host;
 use crate::snapshot::{Route, Snapshot};
 
@@ -23,9 +23,6 @@ pub(super) fn prepare(
     let edge = snapshot.listener(admitted.listener).edge;
     let trusted = edge && snapshot.trusts(remote.to_canonical());
     let host = asked_host(head);
-    // Sharing the target costs an allocation, so only routes with places in their headers do.
-    let asked = (!route.request_headers.is_empty()).then(|| head.uri.clone());
-
     // What spoke about the connection, and what nobody outside may say.
     let distrust = edge && !trusted;
     rewrite::strip_request(&mut head.headers, |name| {
@@ -41,29 +38,15 @@ pub(super) fn prepare(
         trusted,
     };
     rewrite::forward(&mut head.headers, &origin);
-    if let Some(target) = target(route, admitted, &head.uri) {
+    if let Some(target) = target(admitted, &head.uri) {
         head.uri = target;
     }
-    set_host(route, host.as_ref(), head);
+    set_host(route, admitted, host.as_ref(), head);
 
     // What the route says, last: it may change anything above.
-    if let Some(asked) = asked {
-        let text = host
-            .as_ref()
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default();
-        let parsed = host::parse(text).ok();
-        let values = Values {
-            path: normal_path(admitted, &asked),
-            params: &admitted.params,
-            claims: admitted.claims.as_deref(),
-            client: admitted.client,
-            host: parsed.as_ref().map_or("", |authority| &authority.host),
-        };
-        route
-            .request_headers
-            .apply(&mut head.headers, Some(&values));
-    }
+    let filled = admitted.filled.as_deref();
+    let values = filled.map_or(&[][..], |filled| &filled.request_headers);
+    route.request_headers.apply(&mut head.headers, values);
     if let Some(protocol) = &admitted.upgrade {
         head.headers.insert(UPGRADE, protocol.clone());
         head.headers
@@ -79,18 +62,11 @@ fn asked_host(head: &request::Parts) -> Option<HeaderValue> {
     }
 }
 
-fn normal_path<'a>(admitted: &'a Admitted, asked: &'a Uri) -> &'a str {
-    admitted.path.as_deref().unwrap_or_else(|| asked.path())
-}
-
 /// The new target; `None` when the received one is it.
-fn target(route: &Route, admitted: &Admitted, asked: &Uri) -> Option<Uri> {
-    let path = normal_path(admitted, asked);
-    if let Some(template) = &route.rewrite.path {
-        let new = template.replace(&route.matcher.path, path, &admitted.params);
-        return Some(rewrite::origin_form(&new, asked.query()));
-    }
-    if admitted.path.is_some() {
+fn target(admitted: &Admitted, asked: &Uri) -> Option<Uri> {
+    let new = admitted.filled.as_ref();
+    let new = new.and_then(|filled| filled.path.as_deref());
+    if let Some(path) = new.or(admitted.path.as_deref()) {
         return Some(rewrite::origin_form(path, asked.query()));
     }
     asked.authority()?;
@@ -101,8 +77,21 @@ fn target(route: &Route, admitted: &Admitted, asked: &Uri) -> Option<Uri> {
 }
 
 /// The route's host, else the client's in normal form.
-fn set_host(route: &Route, asked: Option<&HeaderValue>, head: &mut request::Parts) {
-    let host = match (&route.rewrite.host, asked) {
+fn set_host(
+    route: &Route,
+    admitted: &Admitted,
+    asked: Option<&HeaderValue>,
+    head: &mut request::Parts,
+) {
+    let new = match &route.rewrite.host {
+        Some(NewHost::Fixed(host)) => Some(host),
+        Some(NewHost::Template(_)) => {
+            let filled = admitted.filled.as_ref();
+            filled.and_then(|filled| filled.host.as_ref())
+        }
+        None => None,
+    };
+    let host = match (new, asked) {
         (Some(new), _) => Some(new.clone()),
         (None, Some(asked)) => {
             let sent = || (head.headers.get(HOST) != Some(asked)).then(|| asked.clone());

@@ -34,6 +34,7 @@ pub(super) const ALL: &[Code] = &[
     Code::RequestTimeout,
     Code::ResponseHeaderTooLarge,
     Code::ResponseTooLarge,
+    Code::RewriteFailed,
     Code::ServiceOverloaded,
     Code::SubsetEmpty,
     Code::TlsFailed,
@@ -224,6 +225,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The service answered with too large a body",
             "The response is larger than `response_bytes_max` of the route or service. One that \
              does not tell its length is cut off at the limit (`upstream-too-large` in the log).",
+        ) },
+        Code::RewriteFailed => const { &new(
+            "rewrite-failed", StatusCode::BAD_REQUEST, "http_request_error",
+            "The path or host to send on cannot be made from this request",
+            "A variable in `rewrite` or `redirect` has no value in this request, or what it would \
+             make of the path or host is none that can be sent.",
         ) },
         Code::ServiceOverloaded => const { &new(
             "service-overloaded", StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached",

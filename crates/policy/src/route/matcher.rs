@@ -66,7 +66,7 @@ pub struct PathMatch {
 #[derive(Debug, thiserror::Error)]
 pub enum MatchFault {
     /// A pattern holds what no normalised path can.
-    #[error("the path `{text}` can never match: {fault}")]
+    #[error("the path `{text}` cannot be that of a request: {fault}")]
     Path {
         /// The pattern.
         text: String,

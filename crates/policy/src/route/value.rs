@@ -87,7 +87,7 @@ impl std::fmt::Display for ValueMatch {
 
 /// The expression anchored at both ends. It is parsed alone first, so that `a)|(b` cannot climb out
 /// of the group that anchors it.
-pub(super) fn anchored(text: &str) -> Result<String, regex::Error> {
+pub(crate) fn anchored(text: &str) -> Result<String, regex::Error> {
     regex::RegexBuilder::new(text)
         .size_limit(REGEX_BYTES_MAX)
         .build()?;
@@ -95,7 +95,7 @@ pub(super) fn anchored(text: &str) -> Result<String, regex::Error> {
 }
 
 /// Every value of a query parameter, decoded; `a` without `=` has the empty value.
-pub(super) fn query_values<'q>(
+pub(crate) fn query_values<'q>(
     query: Option<&'q str>,
     name: &'q str,
 ) -> impl Iterator<Item = Cow<'q, [u8]>> {

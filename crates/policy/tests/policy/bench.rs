@@ -163,6 +163,11 @@ pub fn settled(snapshot: &Snapshot, ask: &Ask, fields: &[(&str, &str)], status: 
         head.headers
             .append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }
-    pipeline::settle(snapshot, admitted.route, &mut head);
+    pipeline::settle(
+        snapshot,
+        admitted.route,
+        admitted.filled.as_deref(),
+        &mut head,
+    );
     head.headers
 }

@@ -177,7 +177,7 @@ routes: [{ path: /a, to: users, listeners: [other] }]
             ),
             vec![
                 "5:29 routes[0].redirect.pat: unknown key `pat`",
-                "6:44 routes[1].rewrite.path: `path` has no parameter `nr`",
+                "6:52 routes[1].rewrite.path: the route's path has no parameter `nr`",
             ],
         ),
         (

@@ -116,12 +116,37 @@ routes:
   - path: "/a/{id}"
     to: s
     request_headers: { set: { x-a: "{path.nr}", x-b: "{claim.sub}", x-c: "{path.id}" } }
-    response_headers: { add: { x-d: "{path.id}" } }
+    response_headers: { add: { x-d: "{nr}" } }
+    rewrite: { path: "/{nr}/{path.id}", host: "{claim.tenant}.example" }
+  - { path: "/b/*", redirect: { prefix: "/{nr}", host: "{x}" } }
+  - path: { regex: "/c/(?P<id>.*)" }
+    to: s
+    rewrite: { path: { regex: "/c/(?P<id>.*)", with: "/d/$2" } }
+  - path: /json
+    respond: { status: 200, content_type: application/json, body: '{"n": {query.n}}' }
+  - path: /script
+    respond: { status: 200, content_type: text/javascript, body: 'let x = "{query.n}"' }
+  - path: /own
+    to: s
+    response_headers: { set: { weir-reason: x }, remove: [weir-decision] }
 "#,
         &[
-            "5 routes[0].request_headers.set.x-a: `{path.nr}` is not a variable here",
-            "5 routes[0].request_headers.set.x-b: `{claim.sub}` is not a variable here",
-            "5 routes[0].response_headers.add.x-d: `{path.id}` is not a variable here",
+            "7 routes[0].request_headers.set.x-a: the route's path has no parameter `nr`",
+            "7 routes[0].request_headers.set.x-b: `{claim.sub}` needs a token, and this route asks \
+             for none",
+            "8 routes[0].response_headers.add.x-d: the route's path has no parameter `nr`",
+            "9 routes[0].rewrite.path: the route's path has no parameter `nr`",
+            "9 routes[0].rewrite.host: `{claim.tenant}` needs a token, and this route asks for none",
+            "10 routes[1].redirect.prefix: the route's path has no parameter `nr`",
+            "10 routes[1].redirect.host: the route's path has no parameter `x`",
+            "13 routes[2].rewrite.path: the expression has no group `$2`",
+            "15 routes[3].respond: `{query.n}` stands outside of quotes: in JSON a variable is part of \
+             a text",
+            "17 routes[4].respond: a body of type `text/javascript` can have no variables",
+            "18 routes[5].response_headers.remove.weir-decision: `weir-decision` is written by Weir \
+             itself and cannot be changed",
+            "20 routes[5].response_headers.set.weir-reason: `weir-reason` is written by Weir itself and \
+             cannot be changed",
         ],
     );
 }

@@ -14,11 +14,15 @@ routes:
     to: s
     name: headers
     request_headers:
-      set: { x-route: "{route}", x-id: "id={path.id}", x-client: "{client}", x-host: "{host}" }
+      set:
+        x-route: "{route.name}"
+        x-id: "id={path.id}"
+        x-client: "{client.address}"
+        x-host: "{request.host}"
       add: { x-tag: two }
       remove: [x-internal]
     response_headers:
-      set: { x-served-by: "{route}" }
+      set: { x-served-by: "{route.name}" }
       remove: [x-powered-by]
   - { path: "/old", redirect: { path: /new } }
   - { path: "/tls", redirect: { scheme: https, status: 301 } }
@@ -238,4 +242,195 @@ fn redirects_and_fixed_answers() {
         "text/plain; charset=utf-8"
     );
     assert_eq!(teapot.body(), "short and stout\n");
+}
+
+const FILLED: &str = r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+issuers:
+  shop: { issuer: "https://id.example", audience: shop-api, jwks: "https://id.example/jwks" }
+routes:
+  - path: "/all/{id}"
+    name: all
+    to: s
+    request_headers:
+      set:
+        x-all: "{id} {path.id} {client.address} {request.method} {request.scheme} {request.path}"
+        x-more: "{route.name} {request.host} {request.id} {header.x-in} {cookie.c} {query.q}"
+        x-peer: "peer {peer.id}"
+        x-text: "{{id} {} {{ }"
+      add: { x-more: "{query.none}" }
+    response_headers:
+      set: { x-echo: "{query.q}", x-gone: "{query.none}" }
+  - { path: "/to/{id}", to: s, rewrite: { path: "/by/{query.q}/.{id}", host: "{path.id}.inner:81" } }
+  - { path: "/from/*", to: s, rewrite: { path: "/{header.x-in}" } }
+  - path: "/a/*"
+    to: s
+    rewrite: { path: { regex: "^/a/(?P<kind>[a-z]+)(/.*)?$", with: "/$1-{kind}/b$2/$$x" } }
+  - { path: "/rd/{id}", redirect: { host: "{id}.example", path: "/x/{query.q}", query: drop } }
+  - { path: "/rp/*", redirect: { prefix: /new, status: 301 } }
+  - { path: "/rr/*", redirect: { path: { regex: "/rr/([0-9]+)", with: "/nr/$1" } } }
+  - { path: "/tls/*", redirect: https }
+  - path: /plain
+    respond: { status: 200, body: "hello {query.q}{query.none}" }
+  - path: /json
+    respond:
+      status: 200
+      content_type: application/json
+      body: '{"id":"{query.q}","of":{"host":"{request.host}"}}'
+  - path: /html
+    respond: { status: 200, content_type: text/html, body: "<p title='{query.q}'>" }
+"#;
+
+#[test]
+fn variables_are_filled_from_the_request() {
+    let snapshot = gateway(FILLED);
+    let mut ask = ask("PUT /all/7%20x?q=a%2Fb+c&q=second")
+        .header("x-in", "in 1")
+        .header("x-in", "in 2")
+        .header("cookie", "b=0; c=\"crumb\"")
+        .header("x-request-id", "id-1")
+        .header("x-peer", "spoofed");
+    ask.secure = true;
+    let head = ask.prepared(&snapshot);
+    assert_eq!(
+        head.headers["x-all"],
+        "7%20x 7%20x 192.0.2.7 PUT https /all/7%20x"
+    );
+    let more: Vec<_> = head.headers.get_all("x-more").iter().collect();
+    assert_eq!(more, ["all shop.example id-1 in 1 crumb a/b c"]);
+    assert!(
+        !head.headers.contains_key("x-peer"),
+        "what nobody vouches for is taken out"
+    );
+    assert_eq!(head.headers["x-text"], "{id} {} { }");
+    let left = settled(&snapshot, &ask, &[("x-gone", "of the service")], 200);
+    assert_eq!(left["x-echo"], "a/b c");
+    assert!(!left.contains_key("x-gone"));
+    ask.peer = Some("spiffe://weir.internal/service/a");
+    let head = ask.prepared(&snapshot);
+    assert_eq!(
+        head.headers["x-peer"],
+        "peer spiffe://weir.internal/service/a"
+    );
+}
+
+#[test]
+fn a_value_can_fill_its_place_and_nothing_else() {
+    let snapshot = gateway(FILLED);
+    // A line break ends in no header; the field is left out.
+    for value in ["a%0d%0ax-evil:1", "a%0a", "%00", "%7f"] {
+        let ask = ask(&format!("GET /all/1?q={value}")).header("x-more", "spoofed");
+        let headers = ask.prepared(&snapshot).headers;
+        assert!(!headers.contains_key("x-more"), "{value}");
+        assert!(!headers.contains_key("x-evil"), "{value}");
+        assert!(settled(&snapshot, &ask, &[], 200).is_empty(), "{value}");
+    }
+    // A value that is too long counts as missing; one that is just not is taken.
+    for (length, there) in [(8 * 1024, true), (8 * 1024 + 1, false)] {
+        let ask = ask(&format!("GET /all/1?q={}", "a".repeat(length)));
+        let there_is = settled(&snapshot, &ask, &[], 200).contains_key("x-echo");
+        assert_eq!(there_is, there, "{length}");
+    }
+    let table = [
+        ("GET /to/7?q=x", Ok("/by/x/.7?q=x")),
+        ("GET /to/7?q=x%20y", Ok("/by/x%20y/.7?q=x%20y")),
+        ("GET /to/7?q=a:b%3f", Ok("/by/a%3Ab%3F/.7?q=a:b%3f")),
+        // Neither another segment, nor a climb, nor nothing, nor what some servers read as dots.
+        ("GET /to/7?q=a%2fb", Err("rewrite-failed")),
+        ("GET /to/7?q=a%5cb", Err("rewrite-failed")),
+        ("GET /to/7?q=..", Err("rewrite-failed")),
+        ("GET /to/7?q=.", Err("rewrite-failed")),
+        ("GET /to/7?q=%00", Err("rewrite-failed")),
+        ("GET /to/7?q=", Err("rewrite-failed")),
+        ("GET /to/7", Err("rewrite-failed")),
+        ("GET /to/;x?q=1", Err("rewrite-failed")),
+        // No host.
+        ("GET /to/a%20b?q=1", Err("rewrite-failed")),
+        ("GET /to/a:b?q=1", Err("rewrite-failed")),
+        ("GET /to/-?q=1", Ok("/by/1/.-?q=1")),
+    ];
+    for (line, expected) in table {
+        let ask = ask(line);
+        match expected {
+            Err(code) => assert_eq!(ask.outcome(&snapshot), code, "{line}"),
+            Ok(target) => assert_eq!(ask.prepared(&snapshot).uri.to_string(), target, "{line}"),
+        }
+    }
+    assert_eq!(
+        ask("GET /to/Ab.c?q=1").prepared(&snapshot).headers["host"],
+        "ab.c.inner:81"
+    );
+    let below = ask("GET /from/x/y")
+        .header("x-in", "z w")
+        .prepared(&snapshot);
+    assert_eq!(below.uri, "/z%20w/x/y");
+    assert_eq!(ask("GET /from/x").outcome(&snapshot), "rewrite-failed");
+}
+
+#[test]
+fn expressions_change_paths_that_they_match() {
+    let snapshot = gateway(FILLED);
+    let table = [
+        ("GET /a/b/c?q", "/b-b/b/c/$x?q"),
+        ("GET /a/b", "/b-b/b/$x"),
+        ("GET /a/7", "/a/7"),
+        ("GET /a", "/a"),
+        ("GET /a/b/", "/b-b/b/$x"),
+    ];
+    for (line, target) in table {
+        let head = ask(line).prepared(&snapshot);
+        assert_eq!(head.uri.to_string(), target, "{line}");
+    }
+}
+
+#[test]
+fn redirects_with_variables_prefixes_and_without_query() {
+    let snapshot = gateway(FILLED);
+    let location = |line: &str| match ask(line).admit(&snapshot) {
+        Err(refusal) => refusal.code.to_string(),
+        Ok(admitted) => match admitted.then {
+            weir_policy::pipeline::Then::Answer(response) => {
+                let status = response.status().as_u16();
+                let location = response.headers()["location"].to_str().unwrap();
+                format!("{status} {location}")
+            }
+            then => panic!("{line}: {then:?}"),
+        },
+    };
+    let table = [
+        ("GET /rd/Shop?q=a&x=1", "308 http://shop.example/x/a"),
+        ("GET /rd/shop?q=%2f%2fevil", "rewrite-failed"),
+        ("GET /rd/shop:1?q=1", "rewrite-failed"),
+        ("GET /rd/a%20b?q=1", "rewrite-failed"),
+        ("GET /rp/x/y?q", "301 /new/x/y?q"),
+        ("GET /rp", "301 /new"),
+        ("GET /rr/17?q", "308 /nr/17?q"),
+        ("GET /tls/x?q=1", "308 https://shop.example/tls/x?q=1"),
+    ];
+    for (line, expected) in table {
+        assert_eq!(location(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn bodies_escape_what_they_repeat() {
+    let snapshot = gateway(FILLED);
+    let evil = "q=%22%3E%3Cb%3E%27%26%5c%0a";
+    let table = [
+        ("/plain", "hello \"><b>'&\\\n"),
+        (
+            "/json",
+            r#"{"id":"\"><b>'&\\\n","of":{"host":"shop.example"}}"#,
+        ),
+        ("/html", "<p title='&quot;&gt;&lt;b&gt;&#39;&amp;\\\n'>"),
+    ];
+    for (path, expected) in table {
+        let admitted = ask(&format!("GET {path}?{evil}")).admit(&snapshot).unwrap();
+        let weir_policy::pipeline::Then::Answer(response) = admitted.then else {
+            panic!("{path} was forwarded")
+        };
+        assert_eq!(response.body(), expected, "{path}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    }
 }
