@@ -7,7 +7,9 @@
 //! Not for: what the fields of a well-formed head mean; the phases of policy decide that.
 
 pub mod chunks;
+pub mod frames;
 pub mod head;
+pub mod response;
 
 use crate::refusal::{Code, Refusal};
 

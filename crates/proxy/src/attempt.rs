@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, 
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
+use weir_policy::framing;
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_policy::resilience::TimeoutPlan;
 
@@ -174,7 +175,13 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
         Ok(Ok(response)) if is_too_large(response.headers()) => {
             failed(FailureKind::HeaderTooLarge, true)
         }
-        Ok(Ok(response)) => Attempted::Response(response, line),
+        Ok(Ok(response)) => match framing::response::ambiguity(response.headers()) {
+            None => Attempted::Response(response, line),
+            Some(what) => {
+                tracing::debug!(what, endpoint = %this.lane.address, "response refused");
+                failed(FailureKind::Protocol, true)
+            }
+        },
         Ok(Err(error)) => this.unanswered(error, head),
         Err(Expiry::Total) => Attempted::Total,
         Err(Expiry::Body) if this.intake.is_some_and(|intake| intake.waits_for_client()) => {

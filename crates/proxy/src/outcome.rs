@@ -44,7 +44,8 @@ fn of_h2(error: &h2::Error) -> Outcome {
     }
 }
 
-fn source<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+/// The first cause of an error that is of this type.
+pub(crate) fn source<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = error.source();
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -288,7 +288,8 @@ async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes)
         connection.leave(leaving);
     }
     if connection.http2 {
-        let http = h2_builder(bounds).serve_connection(TokioIo::new(wire.coalescing()), service);
+        let http =
+            h2_builder(bounds).serve_connection(TokioIo::new(wire.guarded().coalescing()), service);
         drive(connection, bounds, Http::H2(Box::pin(http))).await
     } else {
         let wire = wire.inspected(bounds.framing());
@@ -323,10 +324,18 @@ fn h2_builder(bounds: Bounds) -> http2::Builder<LocalExec> {
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_frame_size(H2_FRAME_BYTES)
         .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-        .max_header_list_size(u32::try_from(bounds.header_bytes_max).unwrap_or(u32::MAX))
+        // The library answers what is over it without a reason; `exchange` has one.
+        .max_header_list_size(header_list_bytes_max(bounds))
         .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
         .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX);
     builder
+}
+
+/// Room for everything within the bounds, as HTTP/2 counts (RFC 9113, section 10.5.1), and a little.
+fn header_list_bytes_max(bounds: Bounds) -> u32 {
+    let fields = bounds.header_count_max + H2_PSEUDO_FIELDS;
+    let bytes = bounds.header_bytes_max + fields * H2_FIELD_OVERHEAD_BYTES;
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 type Io = TokioIo<Wire>;
@@ -378,7 +387,7 @@ where
         }
         loop {
             if let Poll::Ready(result) = http.poll(cx) {
-                return Poll::Ready(watch.reason(result.is_err()));
+                return Poll::Ready(watch.reason(result.err().as_ref()));
             }
             match watch.poll(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -394,6 +403,8 @@ where
 const H1_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// hyper's own bound, which costs nothing.
 const HYPER_HEADER_COUNT_MAX: usize = 100;
+const H2_PSEUDO_FIELDS: usize = 8;
+const H2_FIELD_OVERHEAD_BYTES: usize = 32;
 const H2_STREAMS_MAX: u32 = 100;
 const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;

@@ -11,12 +11,15 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use weir_policy::framing::frames::Abuse;
 use weir_policy::framing::{Bounds, Fault};
 
 use crate::clock;
 
+mod guard;
 mod inspector;
 
+use guard::Guard;
 use inspector::Inspector;
 
 /// A connected socket.
@@ -69,6 +72,8 @@ pub(crate) struct Meter {
     heads: AtomicU64,
     /// A [`Leave`].
     leave: AtomicU8,
+    /// Number of an [`Abuse`] that ended the connection; 0 for none.
+    abuse: AtomicU8,
     /// Since when it is only waited for the client to close, nanoseconds; 0 for not.
     lingers_since: AtomicU64,
 }
@@ -105,6 +110,15 @@ impl Meter {
     /// Since when it is only waited for the client to close.
     pub(crate) fn lingers_since(&self) -> Option<u64> {
         Some(self.lingers_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// What the client did too often.
+    pub(crate) fn abuse(&self) -> Option<Abuse> {
+        guard::abuse_numbered(self.abuse.load(Relaxed))
+    }
+
+    fn abused(&self, abuse: Abuse) {
+        self.abuse.store(guard::number(abuse), Relaxed);
     }
 
     fn faulted(&self, fault: Fault, heads: u64) {
@@ -145,6 +159,7 @@ pub(crate) struct Wire {
     prefix: Bytes,
     meter: Option<Arc<Meter>>,
     inspector: Option<Box<Inspector>>,
+    guard: Option<Box<Guard>>,
     turn: Turn,
 }
 
@@ -166,6 +181,7 @@ impl Wire {
             prefix: Bytes::new(),
             meter: None,
             inspector: None,
+            guard: None,
             turn: Turn::Always,
         }
     }
@@ -185,6 +201,12 @@ impl Wire {
     pub(crate) fn inspected(mut self, bounds: Bounds) -> Self {
         let read = std::mem::take(&mut self.prefix);
         self.inspector = Some(Box::new(Inspector::new(bounds, &read)));
+        self
+    }
+
+    /// Ends the connection of an HTTP/2 client that floods.
+    pub(crate) fn guarded(mut self) -> Self {
+        self.guard = Some(Box::new(Guard::new()));
         self
     }
 
@@ -237,10 +259,12 @@ impl AsyncRead for Wire {
                 this.prefix = Bytes::new();
             }
         }
-        if buf.filled().len() > before
-            && let Some(meter) = &this.meter
-        {
+        let read = &buf.filled()[before..];
+        if let (false, Some(meter)) = (read.is_empty(), &this.meter) {
             meter.read();
+            if let Some(guard) = &mut this.guard {
+                guard.read(read, &mut this.socket, meter, cx)?;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -259,6 +283,9 @@ impl AsyncWrite for Wire {
             Socket::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         };
+        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
+            guard.wrote([buf], *count);
+        }
         self.wrote(result)
     }
 
@@ -274,6 +301,9 @@ impl AsyncWrite for Wire {
             Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
+        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
+            guard.wrote(bufs.iter().map(|buf| &**buf), *count);
+        }
         self.wrote(result)
     }
 

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::authority::Identity;
 
 mod connection;
+pub mod frames;
 mod raw;
 mod trust;
 

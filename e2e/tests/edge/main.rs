@@ -10,6 +10,7 @@ mod deadlines;
 mod failures;
 mod faults;
 mod framing;
+mod http2;
 mod limits;
 mod protocols;
 mod proxy_protocol;

@@ -165,13 +165,15 @@ impl Reader<'_> {
         if method.is_empty() {
             return Err(Fault::Method);
         }
-        let (tunnel, options) = (method == b"CONNECT", method == b"OPTIONS");
+        let tunnel = method == b"CONNECT";
+        // `PRI` is how HTTP/2 begins; its version is refused below.
+        let star = method == b"OPTIONS" || method == b"PRI";
         let plain = |byte: u8| TARGET[usize::from(byte)] != FORBIDDEN;
         let bytes_max = self.bounds.target_bytes_max;
         let Some(target) = self.until_space(Fault::Target, bytes_max, plain)? else {
             return Ok(None);
         };
-        if !is_target(target, tunnel, options) {
+        if !is_target(target, tunnel, star) {
             return Err(Fault::Target);
         }
         self.leaves_http = tunnel;
@@ -292,12 +294,12 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// Whether a target without forbidden bytes has one of the four forms (section 3.2).
-fn is_target(target: &[u8], tunnel: bool, options: bool) -> bool {
+fn is_target(target: &[u8], tunnel: bool, star: bool) -> bool {
     let rare = |bytes: &[u8]| bytes.iter().any(|&byte| TARGET[usize::from(byte)] == RARE);
     match target {
         [] => false,
         [b'/', rest @ ..] if !tunnel => !rare(rest) || Uri::try_from(target).is_ok(),
-        b"*" => options,
+        b"*" => star,
         _ => Uri::try_from(target).is_ok_and(|uri| {
             let web = matches!(uri.scheme_str(), Some("http" | "https"));
             uri.authority().is_some() && web != tunnel

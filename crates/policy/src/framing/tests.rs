@@ -5,6 +5,7 @@ use http::Uri;
 use proptest::prelude::*;
 
 use super::chunks::{Chunks, Read};
+use super::frames::{Abuse, Frames};
 use super::head::{Body, inspect};
 use super::{Bounds, Fault};
 use crate::refusal::Code;
@@ -115,7 +116,7 @@ fn request_lines_have_one_form() {
         ("GET / HTTP/1.2\r\n", Fault::Version),
         ("GET / HTTP/2.0\r\n", Fault::Version),
         ("GET / HTTP/0.9\r\n", Fault::Version),
-        ("PRI * HTTP/2.0\r\n", Fault::Target),
+        ("PRI * HTTP/2.0\r\n", Fault::Version),
         ("GET / HTTP/1.1\n", Fault::BareLineFeed),
         ("GET / HTTP/1.1\rX", Fault::LoneCarriageReturn),
         ("\rGET / HTTP/1.1\r\n", Fault::LoneCarriageReturn),
@@ -322,6 +323,144 @@ fn faults_of_one_kind_have_one_code() {
     assert_eq!(code(Fault::Version).row().status, 505);
     assert_eq!(code(Fault::TargetTooLong).row().status, 414);
     assert_eq!(code(Fault::TooManyFields).row().status, 431);
+}
+
+#[test]
+fn a_response_whose_length_is_said_twice_is_not_certain() {
+    let verdict = |fields: &[(&'static str, &'static str)]| {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        super::response::ambiguity(&headers).is_some()
+    };
+    let (length, coding) = ("content-length", "transfer-encoding");
+    for certain in [
+        &[][..],
+        &[(length, "5")],
+        &[(coding, "chunked")],
+        &[(coding, "Chunked ")],
+    ] {
+        assert!(!verdict(certain), "{certain:?}");
+    }
+    for uncertain in [
+        &[(length, "5"), (length, "5")][..],
+        &[(length, "5"), (length, "6")],
+        &[(length, "5, 5")],
+        &[(length, "5"), (coding, "chunked")],
+        &[(coding, "gzip")],
+        &[(coding, "gzip, chunked")],
+        &[(coding, "chunked"), (coding, "chunked")],
+    ] {
+        assert!(verdict(uncertain), "{uncertain:?}");
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: usize) -> Vec<u8> {
+    let length = (payload as u32).to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [head, vec![0; payload]].concat()
+}
+
+/// A client at time 0, after its preface, and then as many rounds as it survives.
+fn survives(round: &[u8], rounds: usize, nanos_each: u64, written_each: usize) -> usize {
+    let mut frames = Frames::of_client(0);
+    frames.read(&[b'P'; 24], || 0).unwrap();
+    for done in 0..rounds {
+        if frames.read(round, || done as u64 * nanos_each).is_err() {
+            return done;
+        }
+        frames.written(written_each);
+    }
+    rounds
+}
+
+const MILLISECOND: u64 = 1_000_000;
+
+#[test]
+fn floods_of_frames_end_soon() {
+    let request = frame(1, 5, 1, 30);
+    for (name, round, most) in [
+        ("PING", frame(6, 0, 0, 8), 10_000),
+        ("PRIORITY", frame(2, 0, 3, 5), 10_000),
+        ("WINDOW_UPDATE", frame(8, 0, 0, 4), 10_000),
+        ("unknown", frame(77, 0, 0, 100), 10_000),
+        ("empty DATA", frame(0, 0, 1, 0), 10_000),
+        ("SETTINGS", frame(4, 0, 0, 6), 1_000),
+        ("RST_STREAM", frame(3, 0, 1, 4), 200),
+        ("rapid reset", [request, frame(3, 0, 1, 4)].concat(), 399),
+    ] {
+        // In no time at all, with the answers that each gets.
+        assert_eq!(survives(&round, 100_000, 0, 17), most, "{name}");
+    }
+}
+
+#[test]
+fn honest_clients_never_run_out() {
+    let request = frame(1, 5, 1, 30);
+    let windows = [frame(8, 0, 0, 4), frame(8, 0, 1, 4)].concat();
+    let reset = frame(3, 0, 1, 4);
+    for (name, round, nanos, written) in [
+        ("requests", request.clone(), 0, 0),
+        ("an upload", frame(0, 0, 1, 16_384), 0, 0),
+        ("the end of an upload", frame(0, 1, 1, 0), 0, 0),
+        (
+            "a download with a window of 4 KiB",
+            windows.clone(),
+            0,
+            4096,
+        ),
+        (
+            "windows and a ping for each answer",
+            [&request[..], &windows].concat(),
+            0,
+            0,
+        ),
+        (
+            "a thousand pings a second",
+            frame(6, 0, 0, 8),
+            MILLISECOND,
+            0,
+        ),
+        (
+            "every second request taken back",
+            [&request[..], &request, &reset].concat(),
+            0,
+            0,
+        ),
+        (
+            "fifty requests a second taken back",
+            reset,
+            20 * MILLISECOND,
+            0,
+        ),
+    ] {
+        assert_eq!(survives(&round, 100_000, nanos, written), 100_000, "{name}");
+    }
+}
+
+#[test]
+fn frames_are_found_wherever_they_are_cut() {
+    let bytes = [frame(1, 5, 7, 30), frame(6, 0, 0, 8), frame(0, 1, 7, 1000)].concat();
+    for size in 1..40 {
+        let mut frames = Frames::of_server();
+        for piece in bytes.chunks(size) {
+            assert!(frames.read(piece, || 0).is_ok());
+        }
+        assert!(frames.is_between(), "{size}");
+        assert_eq!(frames.last_stream(), 7);
+        frames.pass(&bytes[..size.min(9)]);
+        assert!(!frames.is_between(), "{size}");
+    }
+    let mut frames = Frames::of_server();
+    for _ in 0..10_000 {
+        frames.read(&frame(6, 0, 0, 8), || 0).unwrap();
+    }
+    assert_eq!(
+        frames.read(&frame(6, 0, 0, 8), || 0),
+        Err(Abuse::IdleFrames)
+    );
+    assert_eq!(Abuse::Resets.reason(), "http2-resets");
 }
 
 /// Heads that are nearly right: pieces of good and bad ones in any order.

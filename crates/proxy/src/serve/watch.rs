@@ -3,9 +3,12 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use weir_policy::framing::frames::Abuse;
+
 use super::{ClientConnection, Phase};
 use crate::alarm::Alarm;
 use crate::clock;
+use crate::outcome;
 use crate::worker::{Bounds, Leaving};
 
 /// What is to be done about a connection.
@@ -63,13 +66,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    pub(super) fn reason(&self, failed: bool) -> &'static str {
-        match self.closing {
-            Some((reason, _)) => reason,
-            None if self.connection.is_leaving() => "drained",
-            None if self.connection.body_fault().is_some() => "refused",
-            None if failed => "error",
-            None => "client",
+    pub(super) fn reason(&self, error: Option<&hyper::Error>) -> &'static str {
+        if let Some(abuse) = self.connection.meter.abuse() {
+            return abuse.reason();
+        }
+        match (self.closing, error) {
+            (Some((reason, _)), _) => reason,
+            (None, _) if self.connection.body_fault().is_some() => "refused",
+            (None, _) if self.connection.is_leaving() => "drained",
+            (None, Some(error)) => of_error(error),
+            (None, None) => "client",
         }
     }
 
@@ -94,7 +100,7 @@ impl<'a> Watch<'a> {
                     }
                     self.looked = now;
                 }
-                Phase::Lingering(_) => return Poll::Ready(Verdict::Abort(self.reason(false))),
+                Phase::Lingering(_) => return Poll::Ready(Verdict::Abort(self.reason(None))),
                 Phase::Head => return Poll::Ready(Verdict::Abort("header-timeout")),
                 Phase::Idle => {
                     let left = self.connection.is_leaving();
@@ -151,6 +157,16 @@ impl<'a> Watch<'a> {
                 }
             }
         }
+    }
+}
+
+/// What the HTTP/2 library found fault with; other errors are those of the network.
+fn of_error(error: &hyper::Error) -> &'static str {
+    let found = outcome::source::<h2::Error>(error).filter(|found| !found.is_remote());
+    match found.and_then(h2::Error::reason) {
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Abuse::IdleFrames.reason(),
+        Some(_) => "http2-protocol",
+        None => "error",
     }
 }
 
