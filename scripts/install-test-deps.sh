@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: Debian packages (HAProxy and nginx among
-# them, to stand before and behind the gateway), a real Consul, cargo-nextest,
-# and, below target/, a Python venv with Flask and a folder with Express (services of the kind that
-# people have, for tests that put the gateway in front of them). Does nothing where all is there.
+# them, to stand before and behind the gateway), a real Consul, cargo-nextest, and, below target/, a
+# Python venv with Flask, grpcio and websockets and a folder with Express (services and clients of
+# the kind that people have, for tests that put the gateway in front of them). Does nothing where
+# all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,9 +28,9 @@ command -v cargo-nextest >/dev/null || cargo install cargo-nextest --locked
 
 peers=target/test-peers
 mkdir -p "$peers"
-if ! "$peers/venv/bin/python" -c 'import flask, websockets' 2>/dev/null; then
+if ! "$peers/venv/bin/python" -c 'import flask, grpc, websockets' 2>/dev/null; then
   python3 -m venv "$peers/venv"
-  "$peers/venv/bin/pip" install --quiet 'flask==3.1.3' 'websockets==15.0.1'
+  "$peers/venv/bin/pip" install --quiet 'flask==3.1.3' 'grpcio==1.76.0' 'websockets==15.0.1'
 fi
 if [ ! -d "$peers/node_modules/express" ]; then
   npm install --silent --no-audit --no-fund --prefix "$peers" express@5.1.0

@@ -29,6 +29,7 @@ pub mod document;
 pub mod endpoint;
 pub mod error;
 pub mod fault;
+pub mod grpc;
 pub mod limit;
 pub mod listener;
 pub mod pattern;

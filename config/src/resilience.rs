@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::bounds::{CONNECTIONS_MAX, RETRY_ATTEMPTS_MAX, RETRY_BODY_BYTES_MAX};
 use crate::declare::{defaulted, fixed, object, optional, place};
 use crate::decode::{Complaint, Decoder};
+use crate::grpc::GrpcStatus;
 use crate::position::Position;
 use crate::syntax::list;
-use crate::syntax::plain::{Boolean, Only, whole};
+use crate::syntax::plain::{Boolean, Only, whole, word};
 use crate::syntax::unit::{duration, percent, size};
 use crate::units::{Percent, Size};
 use crate::yaml::Node;
@@ -19,15 +20,19 @@ object! {
         // A minute, as some have it, only hides that a host is gone.
         pub connect: Option<Duration> = optional(duration()).unless_told(Duration::from_secs(2)),
         /// From the request sent to the response's head, over all attempts. Not applied to
-        /// upgrades.
+        /// upgrades and gRPC calls.
         pub response: Option<Duration> =
             optional(duration()).unless_told(Duration::from_secs(15)),
         /// From the attempt's start to its response's head.
         pub per_try: Option<Duration> = optional(duration()).note("none"),
         /// Longest silence on a body in either direction.
         pub idle: Option<Duration> = optional(duration()).unless_told(Duration::from_secs(300)),
-        /// From the request's head to the end of the response.
+        /// From the request's head to the end of the response. Not applied to gRPC calls, whose
+        /// clients say how long they wait.
         pub total: Option<Duration> = optional(duration()).note("none"),
+        /// Longest deadline that a gRPC call may set itself with `grpc-timeout`; a call that asks
+        /// for more gets this. Calls that set none have none.
+        pub grpc: Option<Duration> = optional(duration()).note("none"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -42,6 +47,10 @@ object! {
         pub attempts: Option<u32> = optional(whole(0, RETRY_ATTEMPTS_MAX)).unless_told(1),
         /// Response statuses to retry idempotent requests on.
         pub statuses: Option<Vec<u16>> = optional(list(whole(400, 599))).unless_told(Vec::new()),
+        /// gRPC statuses to retry calls on that brought no message yet, whatever they may have
+        /// done. `unavailable` holds for connections that broke as well.
+        pub grpc_statuses: Option<Vec<GrpcStatus>> =
+            optional(list(word::<GrpcStatus>())).unless_told(Vec::new()),
         /// First pause; doubles, jittered.
         pub backoff: Option<Duration> =
             optional(duration()).unless_told(Duration::from_millis(25)),

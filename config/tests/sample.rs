@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use weir_config::auth::Jwks;
 use weir_config::document::AccessLogTarget;
+use weir_config::grpc::GrpcStatus;
 use weir_config::limit::LimitKey;
 use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::proxy_protocol::ProxyProtocol;
@@ -437,6 +438,10 @@ fn forms_of_a_service() {
     let it = service("{ dns: users.internal:80, outlier: false, retry: { attempts: 3 } }");
     assert!(!it.outlier.enabled);
     assert_eq!(it.retry.attempts, Some(3));
+
+    let it = service("{ mesh: a, timeouts: { grpc: 1m }, retry: { grpc_statuses: [aborted] } }");
+    assert_eq!(it.timeouts.grpc, Some(Duration::from_secs(60)));
+    assert_eq!(it.retry.grpc_statuses, Some(vec![GrpcStatus::Aborted]));
 
     let it = service("{ mesh: users, outlier: true, breaker: { ratio: 12.5% }, tls: {} }");
     assert_eq!(

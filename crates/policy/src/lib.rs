@@ -16,6 +16,7 @@ pub mod compress;
 pub mod cors;
 pub mod explain;
 pub mod framing;
+pub mod grpc;
 pub mod limit;
 pub mod live;
 pub mod moment;

@@ -11,10 +11,11 @@ use http::{HeaderMap, HeaderValue, request, response};
 use crate::auth::{Claims, Local};
 use crate::balance::{self, Chosen, Members, Tried};
 use crate::compress::Coding;
+use crate::grpc;
 use crate::live::ServiceLive;
 use crate::moment::Moment;
 use crate::note::Note;
-use crate::refusal::Refusal;
+use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
 use crate::resilience::{self, Pass, RetryPlan, TimeoutPlan};
 use crate::rewrite::{Filled, strip_response};
@@ -58,6 +59,10 @@ pub struct Grant(Option<HeaderValue>);
 
 /// What happens to an admitted request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "forwarding is the rule: a box would cost every request an allocation"
+)]
 pub enum Then {
     /// It goes to a service.
     Forward(Forward),
@@ -80,6 +85,8 @@ pub struct Forward {
     pub retry: RetryPlan,
     /// Largest response body, bytes; `u64::MAX` for any.
     pub response_bytes_max: u64,
+    /// Of a gRPC call: how it came in; its deadline is `timeouts.total`.
+    pub call: Option<grpc::Flavour>,
     /// Returned when the exchange ends.
     pub permit: Permit,
 }
@@ -153,12 +160,29 @@ pub struct Attempt<'a> {
     pub began: Moment,
     /// How it ended.
     pub outcome: Outcome,
+    /// Of a gRPC call: the status of a response without messages.
+    pub grpc: Option<grpc::Status>,
     /// Whether the request's body can be sent again from its first byte.
     pub replayable: bool,
     /// The pause that a response to try again on asks for.
     pub retry_after: Option<Duration>,
     /// What is left until the first deadline that another attempt would have to meet.
     pub time_left: Duration,
+}
+
+impl Attempt<'_> {
+    /// What it came to in the terms of gRPC; a broken connection is `UNAVAILABLE` as for any gRPC
+    /// client.
+    pub(crate) fn came_to(&self) -> grpc::Status {
+        match (self.grpc, self.outcome) {
+            (Some(status), _) => status,
+            (None, Outcome::Failure { kind, .. }) => Code::from(kind).row().grpc,
+            (None, Outcome::Response { status }) => match status.is_success() {
+                true => grpc::Status::OK,
+                false => grpc::Status::of_http(status),
+            },
+        }
+    }
 }
 
 /// What to do after an attempt.

@@ -15,9 +15,11 @@ use http::header::{
 use http::{Response, StatusCode};
 use smallvec::SmallVec;
 
+use crate::grpc;
 use crate::pipeline::FailureKind;
 use crate::snapshot::{RouteId, ServiceId};
 
+mod call;
 mod table;
 
 /// Name of the field that carries the reason code.
@@ -56,6 +58,10 @@ pub enum Code {
     Draining,
     /// The route injects this fault on purpose.
     FaultInjected,
+    /// The gRPC call took longer than its deadline.
+    GrpcDeadline,
+    /// The deadline of the gRPC call cannot be read.
+    GrpcTimeoutInvalid,
     /// The header section is larger than the listener takes.
     HeaderTooLarge,
     /// Weir itself failed.
@@ -157,6 +163,8 @@ pub struct Row {
     pub title: &'static str,
     /// Error type of the `proxy-status` field (RFC 9209).
     pub proxy_status: &'static str,
+    /// What a gRPC client is told instead of the HTTP status.
+    pub grpc: grpc::Status,
     /// When it happens and what to do about it, for the reference page.
     pub remedy: &'static str,
 }
@@ -355,17 +363,18 @@ impl std::error::Error for Refusal {}
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut page = String::from(
-        "| reason code | status | `proxy-status` error | title | when, and what to do |\n\
-         |---|---|---|---|---|\n",
+        "| reason code | status | gRPC | `proxy-status` error | title | when, and what to do |\n\
+         |---|---|---|---|---|---|\n",
     );
     for code in Code::ALL {
         let row = code.row();
         // Writing to a String cannot fail.
         let _ = writeln!(
             page,
-            "| `{}` | {} | `{}` | {} | {} |",
+            "| `{}` | {} | {} | `{}` | {} | {} |",
             row.code,
             row.status.as_u16(),
+            row.grpc.number(),
             row.proxy_status,
             row.title,
             row.remedy

@@ -15,6 +15,8 @@
 //! | any other 5xx | yes | no: the application failed, the endpoint answered |
 //! | no connection was free (a limit of ours) | no | no |
 //! | the response's header is too large (a client may have made it so) | no | no |
+//! | gRPC status 14 | yes | yes |
+//! | gRPC status 2, 13, 15 | yes | no |
 //! | anything else | no | no |
 
 use std::time::Duration;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use crate::balance::Chosen;
+use crate::grpc;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::pipeline::{Attempt, FailureKind, Forward, Next, Outcome};
@@ -61,7 +64,7 @@ pub fn judge(
     let endpoint = &*attempt.chosen.member.live;
 
     // What it says about the endpoint.
-    match sign_of_endpoint(attempt.outcome) {
+    match sign_of_endpoint(attempt) {
         Sign::Failure => {
             endpoint.latency.punish(at.since(attempt.began), at);
             if service.outlier.enabled && endpoint.ejection.fail(&service.outlier, at) {
@@ -76,7 +79,7 @@ pub fn judge(
     }
 
     // What it says about the service.
-    let sign = sign_of_service(attempt.outcome);
+    let sign = sign_of_service(attempt);
     if let Some(breaker) = &service.breaker
         && sign != Sign::None
     {
@@ -133,19 +136,23 @@ fn decide(
         Outcome::Response { status } => (plan.retries_on(status), false, false),
         Outcome::Failure { sent, kind } => (!is_final(kind), !sent, is_ours(kind)),
     };
-    if !wanted {
+    // A status of gRPC that the route names, or a failure that is one to gRPC clients.
+    let is_final = matches!(attempt.outcome, Outcome::Failure { kind, .. } if is_final(kind));
+    let named =
+        forward.call.is_some() && !is_final && plan.grpc_statuses.contains(attempt.came_to());
+    if !wanted && !named {
         return Decision::Content;
     }
     let another = attempt.number < attempt.chosen.choices();
-    let asked = attempt.retry_after.unwrap_or(Duration::ZERO);
+    let asked_after = attempt.retry_after.unwrap_or(Duration::ZERO);
     let after = match unsent && another {
         // Another endpoint is there that has not been asked: it need not wait for the first one.
         true => Duration::ZERO,
-        false => asked.saturating_add(pause(plan.backoff, attempt.number, draw)),
+        false => asked_after.saturating_add(pause(plan.backoff, attempt.number, draw)),
     };
     let denied = if !unsent && plan.unsent_only {
         Denied::Sent
-    } else if !unsent && !is_idempotent(method) {
+    } else if !unsent && !named && !is_idempotent(method) {
         Denied::Method
     } else if ours && !another {
         // Waiting again for the same connections would only lengthen the queue.
@@ -156,7 +163,7 @@ fn decide(
         Denied::Attempts
     } else if service.breaker.is_some() && live_breaker_refuses(service, forward) {
         Denied::Breaker
-    } else if asked > plan.retry_after_max {
+    } else if asked_after > plan.retry_after_max {
         Denied::RetryAfter
     } else if after >= attempt.time_left {
         Denied::Deadline
@@ -221,24 +228,26 @@ enum Sign {
     Success,
 }
 
-fn sign_of_endpoint(outcome: Outcome) -> Sign {
-    match outcome {
+fn sign_of_endpoint(attempt: &Attempt<'_>) -> Sign {
+    match attempt.outcome {
         Outcome::Failure { kind, .. } if is_ours(kind) || is_final(kind) => Sign::None,
         Outcome::Failure { .. } => Sign::Failure,
         Outcome::Response { status } => match status {
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => Sign::Failure,
+            _ if attempt.grpc.is_some_and(grpc::Status::fails_endpoint) => Sign::Failure,
             _ => Sign::Success,
         },
     }
 }
 
-fn sign_of_service(outcome: Outcome) -> Sign {
-    match outcome {
+fn sign_of_service(attempt: &Attempt<'_>) -> Sign {
+    let failed = attempt.grpc.is_some_and(grpc::Status::fails_service);
+    match attempt.outcome {
         Outcome::Failure { kind, .. } if is_ours(kind) || is_final(kind) => Sign::None,
         Outcome::Failure { .. } => Sign::Failure,
-        Outcome::Response { status } if status.is_server_error() => Sign::Failure,
+        Outcome::Response { status } if status.is_server_error() || failed => Sign::Failure,
         Outcome::Response { .. } => Sign::Success,
     }
 }

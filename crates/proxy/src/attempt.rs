@@ -19,6 +19,7 @@ use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_policy::resilience::TimeoutPlan;
 
 use crate::body::{Intake, IntakeEnd, Upload};
+use crate::call;
 use crate::clock;
 use crate::connect::{self, Plan};
 use crate::outcome;
@@ -58,6 +59,8 @@ pub(crate) struct Deadlines {
     pub(crate) total_until: Option<u64>,
     /// Upgrades may take as long as they like to be answered.
     pub(crate) upgrade: bool,
+    /// It is a gRPC call: the total deadline is the client's, and endpoints are told of it.
+    pub(crate) call: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,8 +178,15 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
         Ok(Ok(response)) if is_too_large(response.headers()) => {
             failed(FailureKind::HeaderTooLarge, true)
         }
-        Ok(Ok(response)) => match framing::response::ambiguity(response.headers()) {
-            None => Attempted::Response(response, line),
+        Ok(Ok(mut response)) => match framing::response::ambiguity(response.headers()) {
+            None => {
+                if this.deadlines.call
+                    && let Err(error) = call::look(&mut response)
+                {
+                    return Attempted::Failed(outcome::of(&error));
+                }
+                Attempted::Response(response, line)
+            }
             Some(what) => {
                 tracing::debug!(what, endpoint = %this.lane.address, "response refused");
                 failed(FailureKind::Protocol, true)
@@ -202,7 +212,12 @@ type Answer = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 impl Try<'_> {
     fn request(&self, head: &mut Option<request::Parts>) -> Option<Request<Upload>> {
         let kept = if self.keep_head { head.clone() } else { None };
-        let parts = std::mem::replace(head, kept)?;
+        let mut parts = std::mem::replace(head, kept)?;
+        if let (true, Some(until)) = (self.deadlines.call, self.deadlines.total_until) {
+            let now = self.worker.clock.now().nanos;
+            let left = Duration::from_nanos(until.saturating_sub(now));
+            call::write_left(&mut parts, left);
+        }
         let upload = self.intake.map_or_else(Upload::none, Intake::upload);
         Some(Request::from_parts(parts, upload))
     }

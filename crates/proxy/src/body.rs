@@ -13,8 +13,8 @@ mod compressed;
 mod reply;
 mod upload;
 
-pub use reply::Reply;
 pub(crate) use reply::{Download, Patience};
+pub use reply::{Reply, ReplyError};
 pub(crate) use upload::{Intake, IntakeEnd, Upload};
 
 /// The body of a request as it came in.

@@ -13,6 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weir_policy::balance::Chosen;
+use weir_policy::grpc::Status;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Admitted, Forward, Grant, Then};
 use weir_policy::refusal::{Code, Refusal};
@@ -23,6 +24,7 @@ use weir_telemetry::trace_context::{Draw, TraceContext};
 
 use crate::attempt::Deadlines;
 use crate::body::{Download, Inbound, Intake, Never, Patience, Reply};
+use crate::call::CallBody;
 use crate::happenings;
 use crate::pool::Line;
 use crate::record::Ledger;
@@ -219,6 +221,7 @@ impl Exchange {
                 .total
                 .map(|total| self.ledger.began.plus(total).nanos),
             upgrade: self.client.is_some(),
+            call: plan.call.is_some(),
         };
     }
 
@@ -276,9 +279,10 @@ impl Exchange {
         self.ledger.chosen = Some(chosen);
         let place = (self.admitted.listener, self.admitted.route);
         let coding = self.admitted.coding;
-        let (mut idle, mut bytes_max) = (Duration::MAX, u64::MAX);
+        let (mut idle, mut bytes_max, mut call) = (Duration::MAX, u64::MAX, None);
         if let Then::Forward(plan) = self.admitted.then {
             (idle, bytes_max) = (plan.timeouts.idle, plan.response_bytes_max);
+            call = plan.call;
             self.ledger.permit = Some(plan.permit);
         }
         if let Some(bytes) = incoming.size_hint().exact()
@@ -302,6 +306,11 @@ impl Exchange {
             self.admitted.filled.as_deref(),
             &mut head,
         );
+        let call = call.map(|flavour| {
+            self.ledger.grpc_status = Status::of(&head.headers);
+            let first = head.extensions.remove();
+            CallBody::new(flavour, first, self.connection.http2)
+        });
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
         self.ledger.status = head.status.as_u16();
@@ -318,7 +327,7 @@ impl Exchange {
             total_until: self.deadlines.total_until,
             bytes_max,
         };
-        let download = Download::new(incoming, line, self.intake, self.ledger, patience);
+        let download = Download::new(incoming, call, line, self.intake, self.ledger, patience);
         let body = Reply::stream(download);
         let snapshot = &self.entry.installed.snapshot;
         match pipeline::compress(snapshot, place, coding, &mut head, body.size_hint().exact()) {

@@ -13,6 +13,7 @@ pub mod admin;
 mod alarm;
 mod attempt;
 mod body;
+mod call;
 pub mod clock;
 mod connect;
 mod engine;

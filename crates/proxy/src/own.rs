@@ -159,6 +159,7 @@ async fn send(
             plan: timeouts,
             total_until: None,
             upgrade: false,
+            call: false,
         },
         began,
         keep_head: false,

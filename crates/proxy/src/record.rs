@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method, Uri, Version};
 use weir_policy::balance::Chosen;
+use weir_policy::grpc::{Flavour, Status};
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::Permit;
 use weir_policy::refusal::Code;
@@ -51,6 +52,10 @@ pub(crate) struct Ledger {
     pub(crate) upstream: Option<Duration>,
     pub(crate) trace: Option<TraceId>,
     pub(crate) refused: Option<(Code, [u8; ID_BYTES])>,
+    /// Of a gRPC call: how it came in.
+    pub(crate) call: Option<Flavour>,
+    /// Of a gRPC call: how it ended, once that is known.
+    pub(crate) grpc_status: Option<Status>,
     /// The request's body, for its length.
     pub(crate) intake: Option<Rc<Intake>>,
     /// Held until the end: the service's permit.
@@ -92,6 +97,8 @@ impl Ledger {
             upstream: None,
             trace: None,
             refused: None,
+            call: Flavour::of(&head.method, &head.headers),
+            grpc_status: None,
             intake: None,
             permit: None,
             chosen: None,
@@ -219,6 +226,7 @@ impl Ledger {
             attempts: self.attempts,
             request_bytes: self.intake.as_ref().map_or(0, |intake| intake.received()),
             response_bytes: self.response_bytes,
+            grpc_status: self.grpc_status.map(Status::number),
             duration_us: micros(duration),
             upstream_us: self.upstream.map(micros),
             fault_delay_us: self
@@ -254,6 +262,14 @@ impl Drop for Ledger {
             received,
             self.response_bytes,
         );
+        if self.call.is_some()
+            && let Some(service) = self.service
+        {
+            self.entry
+                .installed
+                .metrics(service)
+                .called(self.grpc_status);
+        }
         worker.metrics.end(worker.index, termination);
         self.entry.metrics.active.add(worker.index, -1);
         if worker.log.write(|log| self.log(termination, duration, log)) {

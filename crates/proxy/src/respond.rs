@@ -90,7 +90,13 @@ pub(crate) fn refuse(
     // The id is made of hexadecimal digits.
     let text = std::str::from_utf8(&id).unwrap_or_default();
     remember(&ledger, refusal, text);
-    let mut response = refusal.response(text);
+    let mut response = match ledger.call {
+        None => refusal.response(text),
+        Some(flavour) => {
+            ledger.grpc_status = Some(refusal.call_status());
+            refusal.call_response(flavour, text)
+        }
+    };
     if closes(refusal.code) && !ledger.connection().http2 {
         // What is left of the request's body is not worth reading.
         response

@@ -86,6 +86,8 @@ pub const SERVICE: &str = "service";
 pub const STATUS: &str = "status";
 /// Label: key of a service's limit.
 pub const LIMIT: &str = "limit";
+/// Label: status of a gRPC call (`0` … `16`, `none` when none was sent).
+pub const GRPC_STATUS: &str = "grpc_status";
 /// Label: why, from a closed list.
 pub const REASON: &str = "reason";
 /// Label: what was done on purpose: `delay` or `abort`.
@@ -151,6 +153,8 @@ metrics! {
         "Attempts that failed, by reason.";
     UPSTREAM_RESPONSE_START: Histogram = "weir_upstream_response_start_seconds" [SERVICE],
         "Time from the start of an attempt to the head of its response.";
+    UPSTREAM_GRPC_CALLS: Counter = "weir_upstream_grpc_calls_total" [SERVICE, GRPC_STATUS],
+        "gRPC calls finished, by the status that the client was sent.";
     UPSTREAM_CONNECTIONS_OPEN: Gauge = "weir_upstream_connections_open" [SERVICE],
         "Connections to endpoints open now, idle ones included.";
     UPSTREAM_CONNECTIONS_CREATED: Counter = "weir_upstream_connections_created_total" [SERVICE],

@@ -10,6 +10,7 @@ mod deadlines;
 mod failures;
 mod faults;
 mod framing;
+mod grpc;
 mod http2;
 mod limits;
 mod protocols;

@@ -90,10 +90,16 @@ pub(super) fn note_deadlines(
             say("timeouts", format!("{name} {text}"), route, service, places);
         };
     deadline("connect", Some(plan.connect), |it| it.connect);
-    deadline("response", Some(plan.response), |it| it.response);
+    let is_call = forward.call.is_some();
+    if !is_call {
+        deadline("response", Some(plan.response), |it| it.response);
+    }
     deadline("per try", plan.per_try, |it| it.per_try);
     deadline("idle", Some(plan.idle), |it| it.idle);
-    deadline("total", plan.total, |it| it.total);
+    match is_call {
+        true => deadline("longest call", plan.grpc, |it| it.grpc),
+        false => deadline("total", plan.total, |it| it.total),
+    }
 
     if forward.response_bytes_max != u64::MAX {
         let by_route = route.is_some_and(|route| route.response_bytes_max.is_some());
@@ -125,6 +131,10 @@ pub(super) fn note_deadlines(
             false => format!("on status {:?}", plan.statuses),
         };
         retry(statuses, |it| it.statuses.is_some());
+        if is_call && !plan.grpc_statuses.is_empty() {
+            let said = format!("on gRPC status {}", plan.grpc_statuses);
+            retry(said, |it| it.grpc_statuses.is_some());
+        }
         retry(format!("first pause {:?}", plan.backoff), |it| {
             it.backoff.is_some()
         });

@@ -83,6 +83,7 @@ pub(crate) fn forward(service: &Service, at: Moment) -> Result<Forward, Refusal>
         timeouts: service.timeouts,
         retry: RetryPlan::resolve(&Retry::default(), &Retry::default()),
         response_bytes_max: u64::MAX,
+        call: None,
         permit: service.live.enter(service, at)?,
     })
 }

@@ -13,6 +13,7 @@ use super::{Admitted, Forward, Then, answer, client};
 use crate::auth::{self, Claims, Local};
 use crate::balance::Asks;
 use crate::cors;
+use crate::grpc::Call;
 use crate::limit::{KeyInputs, RouteLimit};
 use crate::moment::Moment;
 use crate::note::{Note, Step};
@@ -153,10 +154,11 @@ fn decide(
             let (index, destination) = drawn(destinations, draw);
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(snapshot, destination, request)?;
+            let call = Call::of(request)?;
             match injected.delay {
-                None => Then::Forward(enter(snapshot, destination, at, note)?),
+                None => Then::Forward(enter(snapshot, destination, call, at, note)?),
                 Some(pause) => {
-                    Then::Delayed(Box::new(Delayed::entering(index, destination, pause)))
+                    Then::Delayed(Box::new(Delayed::entering(index, destination, pause, call)))
                 }
             }
         }
@@ -420,6 +422,7 @@ fn injected(route: &Route, request: &RequestView<'_>, draw: u64, note: &mut impl
 pub(crate) fn enter(
     snapshot: &Snapshot,
     destination: &Destination,
+    call: Option<Call>,
     at: Moment,
     note: &mut impl Note,
 ) -> Result<Forward, Refusal> {
@@ -440,15 +443,31 @@ pub(crate) fn enter(
         ),
         at: service.at,
     });
+    let mut timeouts = destination.timeouts;
+    if let Some(call) = call {
+        // A call waits for its head as long as for anything: many servers send it with the first
+        // message of a stream. The whole of it takes as long as its client allows.
+        timeouts.response = timeouts.idle;
+        timeouts.total = call.deadline(timeouts.grpc);
+        note.note(|| Step {
+            area: "grpc",
+            said: match timeouts.total {
+                Some(deadline) => format!("a gRPC call that may take {deadline:?}"),
+                None => "a gRPC call without a deadline".to_owned(),
+            },
+            at: destination.at,
+        });
+    }
     let permit = service.live.enter(service, at)?;
     Ok(Forward {
         service: destination.service,
         asks: Asks {
             subset: destination.subset,
         },
-        timeouts: destination.timeouts,
+        timeouts,
         retry: destination.retry.clone(),
         response_bytes_max: destination.response_bytes_max,
+        call: call.map(|call| call.flavour),
         permit,
     })
 }

@@ -1,8 +1,10 @@
-//! The one table: reason code → status, title, RFC 9209 error type, remedy.
+//! The one table: reason code → status, title, RFC 9209 error type, gRPC status,
+//! remedy.
 
 use http::StatusCode;
 
 use super::{Code, Row};
+use crate::grpc;
 
 /// Every code, in alphabetical order of the public name.
 pub(super) const ALL: &[Code] = &[
@@ -19,6 +21,8 @@ pub(super) const ALL: &[Code] = &[
     Code::ConnectTimeout,
     Code::Draining,
     Code::FaultInjected,
+    Code::GrpcDeadline,
+    Code::GrpcTimeoutInvalid,
     Code::HeaderTooLarge,
     Code::Internal,
     Code::KeysUnavailable,
@@ -63,7 +67,16 @@ const fn new(
         status,
         title,
         proxy_status,
+        grpc: grpc::Status::of_http(status),
         remedy,
+    }
+}
+
+impl Row {
+    /// Another gRPC status than the one that its HTTP status stands for.
+    const fn with_grpc(mut self, status: grpc::Status) -> Row {
+        self.grpc = status;
+        self
     }
 }
 
@@ -135,7 +148,7 @@ pub(super) fn row(code: Code) -> &'static Row {
             "Connecting to the service took too long",
             "Nothing answered within `timeouts.connect`: wrong address, or a firewall that \
              drops packets.",
-        ) },
+        ).with_grpc(grpc::Status::UNAVAILABLE) },
         Code::Draining => const { &new(
             "draining", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response",
             "This proxy is shutting down",
@@ -146,6 +159,17 @@ pub(super) fn row(code: Code) -> &'static Row {
             "This route fails on purpose",
             "The route's `fault.abort` answered, with the status written there, and the service \
              was not asked. Remove `fault`, or lower its `share`.",
+        ) },
+        Code::GrpcDeadline => const { &new(
+            "grpc-deadline", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
+            "The gRPC call took longer than its deadline",
+            "It did not end within its `grpc-timeout`, or within `timeouts.grpc` where the client \
+             asked for more.",
+        ) },
+        Code::GrpcTimeoutInvalid => const { &new(
+            "grpc-timeout-invalid", StatusCode::BAD_REQUEST, "http_request_error",
+            "The deadline of this gRPC call cannot be read",
+            "`grpc-timeout` is 1 to 8 digits and a unit: `H`, `M`, `S`, `m`, `u` or `n`.",
         ) },
         Code::HeaderTooLarge => const { &new(
             "header-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",

@@ -7,6 +7,7 @@ use http::StatusCode;
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
 
+use crate::grpc::Statuses;
 use crate::snapshot::TOTAL_TIMEOUT_DEFAULT;
 
 /// Deadlines in force for one request; by `default` all of them have passed.
@@ -22,6 +23,8 @@ pub struct TimeoutPlan {
     pub idle: Duration,
     /// Everything.
     pub total: Option<Duration>,
+    /// Longest deadline that a gRPC call may set itself.
+    pub grpc: Option<Duration>,
 }
 
 impl TimeoutPlan {
@@ -40,6 +43,7 @@ impl TimeoutPlan {
             per_try: route.per_try.or(service.per_try),
             idle: route.idle.or(service.idle).unwrap_or(IDLE_TIMEOUT_DEFAULT),
             total: route.total.or(service.total).or(TOTAL_TIMEOUT_DEFAULT),
+            grpc: route.grpc.or(service.grpc),
         }
     }
 }
@@ -51,6 +55,8 @@ pub struct RetryPlan {
     pub attempts: u32,
     /// Statuses retried for idempotent requests, sorted.
     pub statuses: Arc<[u16]>,
+    /// gRPC statuses that calls are retried on.
+    pub grpc_statuses: Statuses,
     /// First pause.
     pub backoff: Duration,
     /// Longest `Retry-After` that is waited out.
@@ -77,6 +83,10 @@ impl RetryPlan {
         let mut statuses = statuses.cloned().unwrap_or_default();
         statuses.sort_unstable();
         statuses.dedup();
+        let grpc_statuses = route
+            .grpc_statuses
+            .as_ref()
+            .or(service.grpc_statuses.as_ref());
         let body = route.body_bytes_max.or(service.body_bytes_max);
         let budget = route.budget.or(service.budget);
         RetryPlan {
@@ -85,6 +95,7 @@ impl RetryPlan {
                 .or(service.attempts)
                 .unwrap_or(ATTEMPTS_DEFAULT),
             statuses: statuses.into(),
+            grpc_statuses: grpc_statuses.into_iter().flatten().copied().collect(),
             backoff: route.backoff.or(service.backoff).unwrap_or(BACKOFF_DEFAULT),
             retry_after_max: route
                 .retry_after_max

@@ -18,6 +18,8 @@ use crate::snapshot::Service;
 
 mod breaking;
 
+mod calls;
+
 fn status(status: u16) -> Outcome {
     Outcome::Response {
         status: StatusCode::from_u16(status).unwrap(),
@@ -50,6 +52,7 @@ fn first(service: &Service, forward: &Forward, method: Method, outcome: Outcome)
         number: 1,
         began: moment(0),
         outcome,
+        grpc: None,
         replayable: true,
         retry_after: None,
         time_left: Duration::MAX,
@@ -221,6 +224,7 @@ fn waiting_in_vain_says_nothing_about_endpoint_or_service() {
             number: 1,
             began: moment(0),
             outcome: full,
+            grpc: None,
             replayable: true,
             retry_after: None,
             time_left: Duration::MAX,
@@ -251,6 +255,7 @@ fn attempts_bodies_and_budget_bound_retries() {
             number,
             began: moment(0),
             outcome,
+            grpc: None,
             replayable,
             retry_after: None,
             time_left: Duration::MAX,
@@ -304,6 +309,7 @@ fn after_503(service: &Service, asked: Option<Duration>, time_left: Duration) ->
         number: 1,
         began: moment(0),
         outcome: status(503),
+        grpc: None,
         replayable: true,
         retry_after: asked,
         time_left,
@@ -406,6 +412,7 @@ fn a_lone_endpoint_is_given_a_pause() {
         number: 1,
         began: moment(0),
         outcome,
+        grpc: None,
         replayable: true,
         retry_after: None,
         time_left: Duration::MAX,
@@ -447,6 +454,7 @@ fn fail_at(service: &Service, members: &Members, index: usize, times: u32, outco
             number: 9,
             began: moment(0),
             outcome,
+            grpc: None,
             replayable: true,
             retry_after: None,
             time_left: Duration::MAX,

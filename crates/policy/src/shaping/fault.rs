@@ -9,6 +9,7 @@ use weir_config::Position;
 use weir_config::fault::Fault;
 
 use super::Question;
+use crate::grpc::Call;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::pipeline::Then;
@@ -47,7 +48,7 @@ pub struct Delayed {
 pub(crate) enum Postponed {
     Answer(Box<Response<Bytes>>),
     /// It enters the service of the route's destination with this index.
-    Enter(usize),
+    Enter(usize, Option<Call>),
     Refuse(Refusal),
 }
 
@@ -139,15 +140,25 @@ impl FaultPlan {
 impl Delayed {
     /// A request that enters a service after the pause, or is refused when its total deadline comes
     /// first.
-    pub(crate) fn entering(index: usize, destination: &Destination, pause: Duration) -> Delayed {
-        match destination.timeouts.total {
+    pub(crate) fn entering(
+        index: usize,
+        destination: &Destination,
+        pause: Duration,
+        call: Option<Call>,
+    ) -> Delayed {
+        let timeouts = &destination.timeouts;
+        let (total, code) = match call {
+            None => (timeouts.total, Code::TotalTimeout),
+            Some(call) => (call.deadline(timeouts.grpc), Code::GrpcDeadline),
+        };
+        match total {
             Some(total) if total <= pause => Delayed {
                 pause: total,
-                then: Postponed::Refuse(Code::TotalTimeout.into()),
+                then: Postponed::Refuse(code.into()),
             },
             _ => Delayed {
                 pause,
-                then: Postponed::Enter(index),
+                then: Postponed::Enter(index, call),
             },
         }
     }
@@ -156,7 +167,7 @@ impl Delayed {
     #[must_use]
     pub fn service(&self, snapshot: &Snapshot, route: RouteId) -> Option<ServiceId> {
         match (&self.then, &snapshot.route(route).action) {
-            (Postponed::Enter(index), Action::Forward(destinations)) => destinations
+            (Postponed::Enter(index, _), Action::Forward(destinations)) => destinations
                 .get(*index)
                 .map(|destination| destination.service),
             _ => None,
@@ -177,13 +188,15 @@ impl Delayed {
         match (&self.then, &snapshot.route(route).action) {
             (Postponed::Answer(response), _) => Ok(Then::Answer(response.clone())),
             (Postponed::Refuse(refusal), _) => Err(refusal.clone()),
-            (Postponed::Enter(index), Action::Forward(destinations)) => {
+            (Postponed::Enter(index, call), Action::Forward(destinations)) => {
                 match destinations.get(*index) {
-                    Some(destination) => enter(snapshot, destination, at, note).map(Then::Forward),
+                    Some(destination) => {
+                        enter(snapshot, destination, *call, at, note).map(Then::Forward)
+                    }
                     None => Err(Code::Internal.into()),
                 }
             }
-            (Postponed::Enter(_), _) => Err(Code::Internal.into()),
+            (Postponed::Enter(..), _) => Err(Code::Internal.into()),
         }
     }
 }

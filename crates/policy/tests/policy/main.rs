@@ -6,6 +6,7 @@ mod admission;
 mod balancing;
 mod bench;
 mod broken;
+mod calls;
 mod documents;
 mod explaining;
 mod properties;

@@ -17,6 +17,7 @@ use weir_telemetry::termination::Termination;
 use super::Intake;
 use super::compressed::Compressed;
 use crate::alarm::Alarm;
+use crate::call::CallBody;
 use crate::clock;
 use crate::pool::Line;
 use crate::record::Ledger;
@@ -134,6 +135,8 @@ impl Drop for Reply {
 #[derive(Debug)]
 pub(crate) struct Download {
     incoming: Incoming,
+    /// Of a gRPC call.
+    call: Option<Box<CallBody>>,
     /// `None` once the exchange has ended.
     open: Option<Open>,
 }
@@ -166,6 +169,7 @@ impl Download {
     /// Streams `incoming`; an empty one ends the exchange at once.
     pub(crate) fn new(
         incoming: Incoming,
+        call: Option<Box<CallBody>>,
         line: Line,
         intake: Option<Rc<Intake>>,
         ledger: Box<Ledger>,
@@ -184,16 +188,22 @@ impl Download {
         };
         let mut download = Box::new(Self {
             incoming,
+            call,
             open: Some(open),
         });
-        if download.incoming.is_end_stream() {
+        if download.is_drained() {
             download.finish();
         }
         download
     }
 
     fn is_end(&self) -> bool {
-        self.open.is_none() || self.incoming.is_end_stream()
+        self.open.is_none() || self.is_drained()
+    }
+
+    /// Whether nothing more comes from the endpoint.
+    fn is_drained(&self) -> bool {
+        self.incoming.is_end_stream() && !self.call.as_ref().is_some_and(|call| call.has_first())
     }
 
     fn finish(&mut self) {
@@ -209,36 +219,66 @@ impl Download {
         let Some(open) = &mut self.open else {
             return Poll::Ready(None);
         };
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let first = self.call.as_mut().and_then(|call| call.take_first());
+        let polled = match first {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Pin::new(&mut self.incoming).poll_frame(cx),
+        };
+        match polled {
             Poll::Pending => {
                 let error = ready!(open.poll_patience(cx));
                 open.ledger.ended(match error {
                     ReplyError::Total => Termination::TotalTimeout,
                     _ => Termination::UpstreamStalled,
                 });
-                Poll::Ready(Some(Err(error)))
+                self.broke(error)
             }
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 open.silent_since = None;
                 let bytes = open.bytes + frame.data_ref().map_or(0, |data| data.len() as u64);
                 if bytes > open.bytes_max {
                     open.ledger.ended(Termination::UpstreamTooLarge);
-                    return Poll::Ready(Some(Err(ReplyError::TooLarge)));
+                    return self.broke(ReplyError::TooLarge);
                 }
                 open.bytes = bytes;
-                if self.incoming.is_end_stream() {
+                if let Some(call) = &self.call {
+                    frame = call.pass(frame, &mut open.ledger);
+                }
+                if self.is_drained() {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
                 open.ledger.broke(&error);
-                Poll::Ready(Some(Err(ReplyError::Upstream(error))))
+                self.broke(ReplyError::Upstream(error))
             }
+        }
+    }
+
+    /// Tells the client that there is no more: the client of a call by a status.
+    fn broke(&mut self, error: ReplyError) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        if let (Some(call), Some(open)) = (&self.call, &mut self.open)
+            && let Some(frame) = call.last_words(&error, &mut open.ledger)
+        {
+            self.abandon();
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Ends the exchange before its end.
+    fn abandon(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.give_alarm();
+            if let Some(intake) = &open.intake {
+                intake.abandon();
+            }
+            open.ledger.sent(open.bytes);
         }
     }
 }
@@ -304,15 +344,9 @@ impl Open {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        if self.open.is_some() && self.incoming.is_end_stream() {
+        if self.open.is_some() && self.is_drained() {
             self.finish();
         }
-        if let Some(mut open) = self.open.take() {
-            open.give_alarm();
-            if let Some(intake) = &open.intake {
-                intake.abandon();
-            }
-            open.ledger.sent(open.bytes);
-        }
+        self.abandon();
     }
 }

@@ -15,6 +15,7 @@ use weir_telemetry::termination::Termination;
 
 use crate::attempt::{self, Attempted, ClientFault, Deadlines, Try};
 use crate::body::Intake;
+use crate::call;
 use crate::connect::Plan;
 use crate::happenings;
 use crate::membership::Seats;
@@ -67,11 +68,15 @@ impl Attempts<'_> {
             let attempt = self.attempt(&seats, &chosen, at, ledger)?;
             let attempted = attempt::attempt(&attempt, head).await;
             let now = self.worker.clock.now();
+            let mut grpc = None;
             let (outcome, answered) = match attempted {
                 Attempted::Response(response, line) => {
                     let after = now.since(at);
                     ledger.upstream = Some(after);
                     metrics.response_start(after);
+                    if self.plan.call.is_some() {
+                        grpc = call::status(&response);
+                    }
                     (
                         Outcome::Response {
                             status: response.status(),
@@ -83,7 +88,7 @@ impl Attempts<'_> {
                 Attempted::Client(fault) => return Err(of_client(fault, ledger)),
                 Attempted::Total => {
                     ledger.chosen = Some(chosen);
-                    return Err((Code::TotalTimeout.into(), Termination::TotalTimeout));
+                    return Err(self.late());
                 }
             };
             if let Outcome::Failure { kind, .. } = outcome {
@@ -96,6 +101,7 @@ impl Attempts<'_> {
                 number: ledger.attempts,
                 began: at,
                 outcome,
+                grpc,
                 replayable: self.intake.is_none_or(|intake| intake.replayable()),
                 retry_after,
                 time_left,
@@ -167,12 +173,21 @@ impl Attempts<'_> {
         pipeline::judge(snapshot, self.plan, method, attempt, now, draw, &mut ())
     }
 
+    /// The exchange has taken all its time.
+    fn late(&self) -> Refused {
+        let code = match self.plan.call {
+            Some(_) => Code::GrpcDeadline,
+            None => Code::TotalTimeout,
+        };
+        (code.into(), Termination::TotalTimeout)
+    }
+
     /// The pause that a response asks for before another attempt, and the time that is left for
     /// one; not looked at where the response is content.
     fn prospects(&self, answered: Option<&Answered>, now: Moment) -> (Option<Duration>, Duration) {
         let mut retry_after = None;
         if let Some((response, _)) = answered {
-            if !self.plan.retry.retries_on(response.status()) {
+            if self.plan.call.is_none() && !self.plan.retry.retries_on(response.status()) {
                 return (None, Duration::MAX);
             }
             retry_after = resilience::retry_after(response.headers(), now);

@@ -76,7 +76,7 @@ fn count(ledger: &Ledger, fault: Fault) {
 fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Response<Reply> {
     let termination = match refusal.code {
         Code::Internal => Termination::Internal,
-        Code::TotalTimeout => Termination::TotalTimeout,
+        Code::GrpcDeadline | Code::TotalTimeout => Termination::TotalTimeout,
         _ => Termination::Refused,
     };
     let connection = Rc::clone(&exchange.connection);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_policy::grpc::Status;
 use weir_policy::pipeline::FailureKind;
 use weir_policy::refusal::Code;
 use weir_telemetry::sharded::{Counter, Gauge, Histogram};
@@ -80,6 +81,8 @@ pub(crate) struct ServiceMetrics {
     attempts: OnceCell<Arc<Counter>>,
     response_start: OnceCell<Arc<Histogram>>,
     connections: OnceCell<(Arc<Gauge>, Arc<Counter>)>,
+    /// By gRPC status; the last is for calls that ended without.
+    calls: OnceCell<Box<[OnceCell<Arc<Counter>>; Status::COUNT + 1]>>,
 }
 
 impl ServiceMetrics {
@@ -91,6 +94,7 @@ impl ServiceMetrics {
             attempts: OnceCell::new(),
             response_start: OnceCell::new(),
             connections: OnceCell::new(),
+            calls: OnceCell::new(),
         })
     }
 
@@ -128,6 +132,20 @@ impl ServiceMetrics {
     pub(crate) fn retried(&self, reason: &'static str) {
         let family = self.registry.family(&names::UPSTREAM_RETRIES);
         family.with(&[&self.name, reason]).add(self.worker, 1);
+    }
+
+    /// A gRPC call has ended.
+    pub(crate) fn called(&self, status: Option<Status>) {
+        let calls = self.calls.get_or_init(Box::default);
+        let index = status.map_or(Status::COUNT, |status| usize::from(status.number()));
+        let make = || {
+            let label = status.map_or("none", Status::as_str);
+            let family = self.registry.family(&names::UPSTREAM_GRPC_CALLS);
+            family.with(&[&self.name, label])
+        };
+        if let Some(counter) = calls.get(index) {
+            counter.get_or_init(make).add(self.worker, 1);
+        }
     }
 
     /// A connection was made.

@@ -30,6 +30,8 @@ pub struct AccessRecord<'a> {
     pub protocol: http::Version,
     /// Status sent to the client; 0 when none was.
     pub status: u16,
+    /// Status of a gRPC call, where one was sent.
+    pub grpc_status: Option<u8>,
     /// How the request ended.
     pub termination: Termination,
     /// Reason code of a refusal.
@@ -80,6 +82,9 @@ impl AccessRecord<'_> {
         line.text("path", without_query(self.path));
         line.raw_text("protocol", protocol_name(self.protocol));
         line.number("status", u64::from(self.status));
+        if let Some(grpc_status) = self.grpc_status {
+            line.number("grpc_status", u64::from(grpc_status));
+        }
         line.raw_text("termination", self.termination.code().as_bytes());
         line.optional_text("reason", self.reason.map(str::as_bytes));
         line.optional_text("decision_id", self.decision_id.map(str::as_bytes));

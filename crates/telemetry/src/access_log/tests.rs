@@ -22,6 +22,7 @@ fn record<'a>() -> AccessRecord<'a> {
         path: b"/api/users/1",
         protocol: http::Version::HTTP_2,
         status: 200,
+        grpc_status: None,
         termination: Termination::Ok,
         reason: None,
         decision_id: None,
