@@ -47,7 +47,9 @@ pub const PRIORITY_MAX: u8 = 15;
 /// Most different label sets that the routes of a document ask of one service: each costs up to
 /// eight bytes per endpoint and worker.
 pub const SUBSETS_MAX: usize = 64;
-/// Most destinations of a route.
+/// Most versions of an API, and so values of the label `api_version` for each route.
+pub const VERSIONS_MAX: usize = 100;
+/// Most destinations of a route, or of a version.
 pub const DESTINATIONS_MAX: usize = 100;
 /// Most entries of any other list or map (hosts, methods, headers, claims, certificates, …).
 pub const ENTRIES_MAX: usize = 1_000;

@@ -42,6 +42,7 @@ pub mod schema;
 pub mod service;
 pub mod template;
 pub mod units;
+pub mod version;
 
 mod declare;
 mod decode;

@@ -27,6 +27,7 @@ use crate::syntax::unit::size;
 use crate::syntax::{at, list, map, mapped, of, pairs};
 use crate::template::Template;
 use crate::units::Size;
+use crate::version::{VersionBy, Versions};
 use crate::yaml::Node;
 
 object! {
@@ -63,7 +64,7 @@ object! {
         pub auth: Option<Auth> = optional(of::<Auth>()).note("nothing"),
         /// Rate limits, the specific ones before the shared ones.
         pub limits: Vec<Limit> as "limit" = empty(list(of::<Limit>())),
-        /// Where it goes. Exactly one of `to`, `respond`, `redirect`.
+        /// Where it goes. Exactly one of `to`, `versions`, `respond`, `redirect`.
         pub action: Action = by_key(),
         /// What is changed on the way to the service.
         pub rewrite: Option<Rewrite> = optional(of::<Rewrite>()),
@@ -144,6 +145,9 @@ impl Route {
         if let Some(rewrite) = &self.rewrite {
             decoder.in_key("rewrite", |decoder| self.check_rewrite(rewrite, decoder));
         }
+        if let Action::Versions(versions) = &self.action {
+            decoder.in_key("versions", |decoder| self.check_versions(versions, decoder));
+        }
         if let Action::Redirect(redirect) = &self.action {
             decoder.in_key("redirect", |decoder| self.check_redirect(redirect, decoder));
         }
@@ -165,10 +169,23 @@ impl Route {
     }
 
     fn check_rewrite(&self, rewrite: &Rewrite, decoder: &mut Decoder) {
-        if !matches!(self.action, Action::To(_)) {
+        if matches!(self.action, Action::Redirect(_) | Action::Respond(_)) {
             let complaint = Complaint::new("nothing goes to a service, so nothing is rewritten")
                 .hint("`rewrite` belongs to a route with `to`");
             decoder.report(rewrite.at, complaint);
+        }
+    }
+
+    fn check_versions(&self, versions: &Versions, decoder: &mut Decoder) {
+        let VersionBy::Path(name) = &versions.by.value else {
+            return;
+        };
+        if !self.path.parameters().any(|known| known == name) {
+            let complaint = Complaint::new(format!("the route's path has no parameter `{name}`"))
+                .hint(format!(
+                    "write the version as a segment of the path: `/{{{name}}}/…`"
+                ));
+            decoder.in_key("by", |decoder| decoder.report(versions.by.at, complaint));
         }
     }
 
@@ -194,9 +211,37 @@ variants! {
         /// `respond: { status: …, body: … }`: Weir answers by itself.
         Respond(Respond) = "respond", of::<Respond>() => Action::Respond,
         /// `to: users`, or a list of weighted services.
-        To(Vec<Destination>) = "to",
-            of::<Destinations>() => |Destinations(destinations)| Action::To(destinations),
+        To(Vec<Destination>) = "to", destinations() => Action::To,
+        /// `versions: { by: …, of: … }`: to a service for each version of an API.
+        Versions(Versions) = "versions", of::<Versions>() => Action::Versions,
     }
+}
+
+impl Action {
+    /// Every destination that it may send to, with its key below the route.
+    pub fn destinations(&self) -> impl Iterator<Item = (String, &Destination)> {
+        let lists: Vec<(String, &[Destination])> = match self {
+            Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+            Action::To(list) => vec![("to".to_owned(), list)],
+            Action::Versions(versions) => {
+                let key = |name: &str| format!("versions.of.{name}.to");
+                let each = versions.of.iter();
+                each.map(|(name, version)| (key(name), version.to.as_slice()))
+                    .collect()
+            }
+        };
+        lists.into_iter().flat_map(|(key, list)| {
+            let keyed = move |(nr, it)| (format!("{key}[{nr}]"), it);
+            list.iter().enumerate().map(keyed)
+        })
+    }
+}
+
+/// A service, or a list of weighted ones, of which at least one has a share.
+pub(crate) fn destinations() -> impl crate::syntax::Syntax<Value = Vec<Destination>> {
+    mapped(of::<Destinations>(), |Destinations(destinations)| {
+        destinations
+    })
 }
 
 /// The destinations of a route, of which at least one has a share.

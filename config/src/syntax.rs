@@ -12,6 +12,7 @@ pub(crate) mod template;
 pub(crate) mod text;
 pub(crate) mod unit;
 pub(crate) mod variant;
+pub(crate) mod version;
 
 use std::collections::HashMap;
 

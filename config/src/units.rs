@@ -3,6 +3,7 @@
 //! Each reads what it writes: `text.parse()` and `to_string()` are inverse. Durations are
 //! `std::time::Duration`, so theirs are [`parse_duration`] and [`duration_text`].
 
+mod date;
 mod duration;
 mod percent;
 mod rate;
@@ -10,6 +11,7 @@ mod size;
 
 use std::time::Duration;
 
+pub use date::Date;
 pub use duration::{duration_text, parse_duration};
 
 /// A number of bytes, written `64KiB`, `10MiB`, `1GiB`, `500B` or a bare number of bytes.
@@ -73,6 +75,8 @@ pub enum UnitError {
 /// What kind of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// A date.
+    Date,
     /// A duration.
     Duration,
     /// A percentage.
@@ -87,6 +91,9 @@ impl Kind {
     /// How it is written.
     pub fn examples(self) -> &'static str {
         match self {
+            Kind::Date => {
+                "a day or a second of UTC, such as `2026-12-31` or `2026-12-31T23:59:59Z`"
+            }
             Kind::Duration => "a whole number and `ms`, `s`, `m` or `h`, such as `250ms` or `5s`",
             Kind::Percent => "a number from 0 to 100 and `%`, such as `20%` or `12.5%`",
             Kind::Rate => "a count per time, such as `100/s`, `30/m`, `1000/h` or `5/10s`",
@@ -98,6 +105,7 @@ impl Kind {
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Kind::Date => "a date",
             Kind::Duration => "a duration",
             Kind::Percent => "a percentage",
             Kind::Rate => "a rate",

@@ -70,7 +70,6 @@ fn every_example_decodes_and_fits_the_schema() {
 /// The names an example mentions exist: what `weir check` would refuse is no example.
 #[test]
 fn examples_mention_what_they_have() {
-    use weir_config::route::Action;
     for (name, text) in examples() {
         let document = Document::from_yaml(&text).unwrap();
         let issuers: Vec<&str> = document
@@ -85,10 +84,9 @@ fn examples_mention_what_they_have() {
             .chain(["mesh"])
             .collect();
         for route in &document.routes {
-            if let Action::To(destinations) = &route.action {
-                for destination in destinations {
-                    assert!(document.service(&destination.service).is_some(), "{name}");
-                }
+            for (key, destination) in route.action.destinations() {
+                let service = document.service(&destination.service);
+                assert!(service.is_some(), "{name}: {key}");
             }
             assert!(
                 route

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use weir_config::auth::Jwks;
 use weir_config::document::AccessLogTarget;
 use weir_config::grpc::GrpcStatus;
@@ -18,7 +20,9 @@ use weir_config::resilience::{Outlier, Retry, Timeouts};
 use weir_config::route::{Action, RedirectQuery, Route};
 use weir_config::service::{Balance, Service, Source};
 use weir_config::template::Variable;
+
 use weir_config::units::{Percent, Rate, Size};
+use weir_config::version::{AfterSunset, VersionBy};
 use weir_config::{Document, Position};
 
 const SAMPLE: &str = r#"listeners:
@@ -401,6 +405,36 @@ fn forms_of_an_action() {
     assert_eq!(short.scheme, redirect.scheme);
     assert_eq!((short.query, short.status), (RedirectQuery::Keep, 308));
     let long = "{ host: \"{path.t}.a\", prefix: /b, query: drop }";
+    let written = "{ by: header.API-Version, default: v2, of: { v1: { to: a, deprecated: 2024-01-01, \
+                   sunset: 2026-12-31T23:59:59Z, after_sunset: refuse, link: /x }, v2: [a, b] } }";
+    let Action::Versions(versions) = action(&format!("versions: {written}")) else {
+        panic!()
+    };
+    let by = HeaderName::from_static("api-version");
+    assert_eq!(versions.by.value, VersionBy::Header(by));
+    assert_eq!(versions.default.as_ref().unwrap().value, "v2");
+    let (_, one) = &versions.of[0];
+    assert_eq!(one.deprecated.as_ref().unwrap().unix_seconds, 1_704_067_200);
+    assert_eq!(
+        one.sunset.as_ref().unwrap().to_string(),
+        "2026-12-31T23:59:59Z"
+    );
+    assert_eq!(one.after_sunset, AfterSunset::Refuse);
+    assert_eq!(one.link.as_deref(), Some("/x"));
+    let (_, two) = &versions.of[1];
+    assert_eq!((two.to.len(), two.after_sunset), (2, AfterSunset::Serve));
+    let keys: Vec<_> = Action::Versions(versions.clone())
+        .destinations()
+        .map(|(key, it)| format!("{key} {}", it.service.value))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "versions.of.v1.to[0] a",
+            "versions.of.v2.to[0] a",
+            "versions.of.v2.to[1] b"
+        ]
+    );
     let below = decode(&format!("routes: [{{ path: /x/*, redirect: {long} }}]"));
     let Action::Redirect(long) = below.routes[0].action.clone() else {
         panic!()

@@ -7,7 +7,7 @@ use super::text::{Text, Within};
 use crate::bounds::DURATION_MAX;
 use crate::decode::Complaint;
 use crate::shape::Accepts;
-use crate::units::{Percent, Rate, Size, UnitError, duration_text, parse_duration};
+use crate::units::{Date, Percent, Rate, Size, UnitError, duration_text, parse_duration};
 
 /// A duration that is not zero.
 pub(crate) fn duration() -> Within<Duration> {
@@ -22,6 +22,17 @@ pub(crate) fn any_duration() -> Text<Duration> {
         accepts: Accepts::Text,
         parse: |text| parse_duration(text).map_err(complaint),
         write: |duration| duration_text(*duration),
+    }
+}
+
+/// A date.
+pub(crate) fn date() -> Text<Date> {
+    Text {
+        what: "a date such as `2026-12-31`",
+        pattern: Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$"),
+        accepts: Accepts::Text,
+        parse,
+        write: Date::to_string,
     }
 }
 

@@ -18,7 +18,7 @@ impl Note for () {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// The phase or feature: `listener`, `path`, `route`, `near-miss`, `auth`, `limit`, `service`,
-    /// `limits`, `endpoint`, `timeouts`, `retry`, `breaker`, `rewrite`, `answer`, `fault`.
+    /// `limits`, `version`, `endpoint`, `timeouts`, `retry`, `breaker`, `rewrite`, `answer`, `fault`.
     pub area: &'static str,
     /// What was decided, in words.
     pub said: String,

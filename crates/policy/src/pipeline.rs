@@ -47,6 +47,8 @@ pub struct Admitted {
     pub listener: ListenerId,
     /// What its response may be compressed with: the best that client and document agree on.
     pub coding: Option<Coding>,
+    /// The version of the API it takes; `None` where the route has none.
+    pub version: Option<u16>,
     /// What the route's templates became; `None` when it has none.
     pub filled: Option<Box<Filled>>,
     /// The protocol it wants to change to; what `prepare` sends on as `Upgrade`.
@@ -312,6 +314,7 @@ pub fn compress(
 pub fn settle(
     snapshot: &Snapshot,
     route: RouteId,
+    version: Option<u16>,
     filled: Option<&Filled>,
     head: &mut response::Parts,
 ) {
@@ -320,7 +323,11 @@ pub fn settle(
         _ => None,
     };
     strip_response(&mut head.headers);
-    snapshot.route(route).response_headers.apply(
+    let route = snapshot.route(route);
+    if let (Some(plan), Some(version)) = (&route.versions, version) {
+        plan.announce(version, &mut head.headers);
+    }
+    route.response_headers.apply(
         &mut head.headers,
         filled.map_or(&[], |filled| &filled.response_headers),
     );

@@ -118,6 +118,14 @@ pub enum Code {
     UpstreamTimeout,
     /// This request cannot be upgraded to another protocol.
     UpgradeRefused,
+    /// The version of the API that was asked for is past its sunset.
+    VersionGone,
+    /// The request names no version of the API where it has to.
+    VersionMissing,
+    /// No media type that was asked for names a version of the API that there is.
+    VersionUnacceptable,
+    /// The API has no such version.
+    VersionUnknown,
     /// The request target is longer than the listener takes.
     UriTooLong,
     /// The request is of a version that is not spoken here.
@@ -150,6 +158,8 @@ pub struct Known {
     pub route: Option<RouteId>,
     /// Its service, once one was drawn.
     pub service: Option<ServiceId>,
+    /// The version of the API it asked for.
+    pub version: Option<u16>,
 }
 
 /// One row of the table.

@@ -26,6 +26,7 @@ pub mod path;
 mod table;
 mod trie;
 mod value;
+mod version;
 
 use smallvec::SmallVec;
 
@@ -33,6 +34,7 @@ pub use matcher::{MatchFault, Matcher, PathMatch, Unmet};
 pub use methods::Methods;
 pub use table::{Found, Miss, RouteTable, Wanted};
 pub use value::ValueMatch;
+pub use version::VersionPlan;
 
 pub(crate) use cookie::cookie_values;
 pub(crate) use matcher::{Rank, canonical};

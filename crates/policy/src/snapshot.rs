@@ -1,6 +1,7 @@
 //! The compiled, immutable meaning of one document for one role.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, RedirectPlan, RespondPlan, RewritePlan};
-use crate::route::{Matcher, RouteTable};
+use crate::route::{Matcher, RouteTable, VersionPlan};
 use crate::shaping::Shaping;
 
 /// Index of a listener in [`Snapshot::listeners`].
@@ -100,6 +101,8 @@ pub struct Route {
     pub limits: Vec<RouteLimit>,
     /// What happens.
     pub action: Action,
+    /// Versions, each of which has a part of the destinations of its own.
+    pub versions: Option<Box<VersionPlan>>,
     /// Changes of path and host.
     pub rewrite: RewritePlan,
     /// Changes of request headers.
@@ -214,6 +217,17 @@ pub enum Role {
         /// Where its application listens.
         application: SocketAddr,
     },
+}
+
+impl Route {
+    /// Which of its destinations a request of this version has: all where it has no versions.
+    pub(crate) fn own_destinations(&self, version: Option<u16>) -> Range<usize> {
+        match (&self.versions, version, &self.action) {
+            (Some(plan), Some(version), _) => plan.destinations(version),
+            (_, _, Action::Forward(all)) => 0..all.len(),
+            (_, _, Action::Redirect(_) | Action::Respond(_)) => 0..0,
+        }
+    }
 }
 
 impl Snapshot {

@@ -156,6 +156,7 @@ impl Exchange {
             Err(refusal) => {
                 ledger.client = refusal.known.client.unwrap_or(ledger.client);
                 (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
+                ledger.api_version = refusal.known.version;
                 if refusal.code == Code::FaultInjected {
                     delay::count_abort(&ledger);
                 }
@@ -166,6 +167,7 @@ impl Exchange {
         };
         ledger.client = admitted.client;
         ledger.route = Some(admitted.route);
+        ledger.api_version = admitted.version;
         if let Then::Answer(response) = admitted.then {
             let mut response = respond::full(ledger, *response);
             share(&entry, grant, response.headers_mut(), true);
@@ -303,6 +305,7 @@ impl Exchange {
         pipeline::settle(
             &self.entry.installed.snapshot,
             self.admitted.route,
+            self.admitted.version,
             self.admitted.filled.as_deref(),
             &mut head,
         );

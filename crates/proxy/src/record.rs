@@ -46,6 +46,8 @@ pub(crate) struct Ledger {
     version: Version,
     pub(crate) client: IpAddr,
     pub(crate) route: Option<RouteId>,
+    /// The version of the route's API.
+    pub(crate) api_version: Option<u16>,
     pub(crate) service: Option<ServiceId>,
     pub(crate) attempts: u32,
     pub(crate) status: u16,
@@ -91,6 +93,7 @@ impl Ledger {
             version: head.version,
             client: connection.remote.ip(),
             route: None,
+            api_version: None,
             service: None,
             attempts: 0,
             status: 0,
@@ -218,6 +221,10 @@ impl Ledger {
                 .as_ref()
                 .and_then(|(_, id)| std::str::from_utf8(id).ok()),
             route: self.route.map(|route| &*snapshot.route(route).name),
+            api_version: self.route.zip(self.api_version).map(|(route, version)| {
+                let plan = snapshot.route(route).versions.as_ref();
+                plan.map_or("", |plan| plan.name(version))
+            }),
             service: self.service.map(|service| &*snapshot.service(service).name),
             endpoint: self
                 .chosen
@@ -269,6 +276,11 @@ impl Drop for Ledger {
                 .installed
                 .metrics(service)
                 .called(self.grpc_status);
+        }
+        if let (Some(route), Some(version)) = (self.route, self.api_version) {
+            self.entry
+                .version_counter(route, version)
+                .add(worker.index, 1);
         }
         worker.metrics.end(worker.index, termination);
         self.entry.metrics.active.add(worker.index, -1);

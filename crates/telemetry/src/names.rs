@@ -102,6 +102,8 @@ pub const STATE: &str = "state";
 pub const CERTIFICATE: &str = "certificate";
 /// Label: gateway, sidecar or control-plane.
 pub const ROLE: &str = "role";
+/// Label: version of an API, as the document names it.
+pub const API_VERSION: &str = "api_version";
 /// Label: version of the binary.
 pub const VERSION: &str = "version";
 /// Label: source revision that the binary was built from.
@@ -111,6 +113,8 @@ metrics! {
     // Requests.
     REQUESTS: Counter = "weir_http_requests_total" [LISTENER, ROUTE, SERVICE, STATUS],
         "Requests finished, by the class of the status that the client was sent.";
+    REQUESTS_BY_VERSION: Counter = "weir_http_requests_by_version_total" [ROUTE, API_VERSION],
+        "Requests finished on routes with versions of an API, by the version taken.";
     REQUEST_DURATION: Histogram = "weir_http_request_duration_seconds" [ROUTE, SERVICE],
         "Time from the head of the request to the end of the response.";
     REQUEST_BYTES: Counter = "weir_http_request_body_bytes_total" [ROUTE, SERVICE],

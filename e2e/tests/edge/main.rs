@@ -26,3 +26,4 @@ mod tls;
 mod tokens;
 mod upgrades;
 mod upstreams;
+mod versions;

@@ -25,7 +25,7 @@ use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::rewrite::{
     HeaderPlan, NewHost, NewPath, RedirectPlan, RespondPlan, RewritePlan, Scope as Places, Template,
 };
-use crate::route::Matcher;
+use crate::route::{Matcher, VersionPlan};
 use crate::snapshot::{Action, Destination, IssuerId, Role, Route, Service, ServiceId};
 
 /// Name of the outbound listener of every sidecar.
@@ -132,6 +132,7 @@ pub(super) fn built_in(
         auth: None,
         limits: Vec::new(),
         action: Action::Forward(vec![destination]),
+        versions: None,
         rewrite: RewritePlan::default(),
         request_headers: HeaderPlan::default(),
         response_headers: HeaderPlan::default(),
@@ -171,6 +172,7 @@ fn route(
     let request_headers = plan("request_headers", &written.request_headers);
     let response_headers = plan("response_headers", &written.response_headers);
     let action = action(scope, index, written, Some(places), faults);
+    let versions = versions(index, written, &matcher, faults);
     let shaping = super::shaping::compile(index, written, faults);
     if !attached {
         return None;
@@ -182,6 +184,7 @@ fn route(
         auth: auth.map(|auth| RouteAuth::compile(auth, issuer)),
         limits: limits::compile(written, name, scope.live),
         action,
+        versions,
         rewrite,
         request_headers,
         response_headers,
@@ -288,7 +291,7 @@ fn rewrite(
     };
     let prefix = match &written.action {
         WrittenAction::Redirect(redirect) => redirect.prefix.as_ref(),
-        WrittenAction::Respond(_) | WrittenAction::To(_) => None,
+        WrittenAction::Respond(_) | WrittenAction::To(_) | WrittenAction::Versions(_) => None,
     };
     let prefix = prefix.map(|prefix| WrittenPath {
         regex: None,
@@ -356,8 +359,8 @@ fn action(
     faults: &mut Faults,
 ) -> Action {
     let compiled = match (&written.action, places) {
-        (WrittenAction::To(destinations), _) => {
-            return forward(scope, index, written, destinations, faults);
+        (WrittenAction::To(_) | WrittenAction::Versions(_), _) => {
+            return forward(scope, index, written, faults);
         }
         (_, None) => return Action::Forward(Vec::new()),
         (WrittenAction::Redirect(redirect), Some(_)) => RedirectPlan::compile(redirect)
@@ -379,36 +382,55 @@ fn action(
     })
 }
 
-fn forward(
-    scope: &Scope<'_>,
+fn forward(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faults) -> Action {
+    let path = format!("routes[{index}]");
+    let mut share = |key: &str, destinations: &[WrittenDestination]| {
+        if let [only] = destinations
+            && only.weight > 1
+        {
+            let problem = "a weight says nothing when there is one destination";
+            faults.warn(format!("{path}.{key}[0].weight"), only.at, problem, None);
+        }
+        if destinations.iter().all(|it| it.weight == 0) {
+            let problem = "no destination has a weight above 0, so nothing could be sent";
+            let hint = "give at least one destination a weight".to_owned();
+            faults.error(format!("{path}.{key}"), written.at, problem, Some(hint));
+        }
+    };
+    match &written.action {
+        WrittenAction::Redirect(_) | WrittenAction::Respond(_) => {}
+        WrittenAction::To(destinations) => share("to", destinations),
+        WrittenAction::Versions(versions) => {
+            for (name, version) in &versions.of {
+                share(&format!("versions.of.{}.to", name.value), &version.to);
+            }
+        }
+    }
+    let destinations = written.action.destinations();
+    let compiled = destinations.filter_map(|(key, destination)| {
+        let path = format!("{path}.{key}.service");
+        compiled_destination(scope, written, destination, path, faults)
+    });
+    Action::Forward(compiled.collect())
+}
+
+fn versions(
     index: usize,
     written: &Written,
-    destinations: &[WrittenDestination],
+    matcher: &Matcher,
     faults: &mut Faults,
-) -> Action {
-    let path = format!("routes[{index}].to");
-    if let [only] = destinations
-        && only.weight > 1
-    {
-        let problem = "a weight says nothing when there is one destination";
-        faults.warn(format!("{path}[0].weight"), only.at, problem, None);
+) -> Option<Box<VersionPlan>> {
+    let WrittenAction::Versions(versions) = &written.action else {
+        return None;
+    };
+    match VersionPlan::compile(versions, &matcher.path) {
+        Ok(plan) => Some(Box::new(plan)),
+        Err(fault) => {
+            let path = format!("routes[{index}].versions");
+            faults.error(path, versions.at, fault.to_string(), None);
+            None
+        }
     }
-    if destinations
-        .iter()
-        .all(|destination| destination.weight == 0)
-    {
-        let problem = "no destination has a weight above 0, so nothing could be sent";
-        let hint = "give at least one destination a weight".to_owned();
-        faults.error(path.clone(), written.at, problem, Some(hint));
-    }
-    let compiled = destinations
-        .iter()
-        .enumerate()
-        .filter_map(|(nr, destination)| {
-            let path = format!("{path}[{nr}].service");
-            compiled_destination(scope, written, destination, path, faults)
-        });
-    Action::Forward(compiled.collect())
 }
 
 fn compiled_destination(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weir_config::Document;
 use weir_config::bounds::SUBSETS_MAX;
-use weir_config::route::{Action, Destination};
+use weir_config::route::Destination;
 
 use super::faults::Faults;
 use crate::snapshot::{Labels, SubsetId};
@@ -50,9 +50,11 @@ pub(super) fn wanted(subsets: &[Labels], destination: &Destination) -> Option<Su
 
 fn destinations(document: &Document) -> impl Iterator<Item = &Destination> {
     let routes = document.routes.iter();
-    routes.flat_map(|route| match &route.action {
-        Action::To(destinations) => destinations.as_slice(),
-        Action::Redirect(_) | Action::Respond(_) => &[],
+    routes.flat_map(|route| {
+        route
+            .action
+            .destinations()
+            .map(|(_, destination)| destination)
     })
 }
 

@@ -12,9 +12,11 @@ use crate::snapshot::{Action, Service, Snapshot};
 
 /// Says how requests are divided, where there is more than one destination.
 pub(super) fn note_shares(snapshot: &Snapshot, admitted: &Admitted, recorder: &mut Recorder) {
-    let Action::Forward(destinations) = &snapshot.route(admitted.route).action else {
+    let route = snapshot.route(admitted.route);
+    let Action::Forward(destinations) = &route.action else {
         return;
     };
+    let destinations = &destinations[route.own_destinations(admitted.version)];
     if destinations.len() < 2 {
         return;
     }

@@ -102,6 +102,13 @@ fn decide(
         at: route.at,
     });
 
+    // Which version of it: 400, 404, 406 or 410 where there is none.
+    let version = match &route.versions {
+        Some(plan) => Some(plan.choose(request, &path, &params, at, note)?),
+        None => None,
+    };
+    known.version = version;
+
     // Whether it may take it, cheapest question first.
     within_body_bound(route, request, note)?;
     if listener.peer_required && request.peer.is_none() {
@@ -151,7 +158,9 @@ fn decide(
     let mut upgrade = None;
     let then = match &route.action {
         Action::Forward(destinations) => {
-            let (index, destination) = drawn(destinations, draw);
+            let own = route.own_destinations(version);
+            let (index, destination) = drawn(&destinations[own.clone()], draw);
+            let index = own.start + index;
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(snapshot, destination, request)?;
             let call = Call::of(request)?;
@@ -184,6 +193,7 @@ fn decide(
         client,
         listener: request.listener,
         coding,
+        version,
         filled,
         upgrade,
     })
@@ -228,6 +238,7 @@ fn preflight(
         client: wanted.client,
         listener: request.listener,
         coding: None,
+        version: None,
         filled: None,
         upgrade: None,
     }))

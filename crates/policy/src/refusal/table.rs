@@ -53,6 +53,10 @@ pub(super) const ALL: &[Code] = &[
     Code::UpstreamTimeout,
     Code::UriTooLong,
     Code::VersionUnsupported,
+    Code::VersionGone,
+    Code::VersionMissing,
+    Code::VersionUnacceptable,
+    Code::VersionUnknown,
 ];
 
 const fn new(
@@ -331,6 +335,26 @@ pub(super) fn row(code: Code) -> &'static Row {
             "version-unsupported", StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_request_error",
             "This HTTP version is not spoken here",
             "Weir speaks HTTP/1.0, HTTP/1.1 and HTTP/2. The connection is closed.",
+        ) },
+        Code::VersionGone => const { &new(
+            "version-gone", StatusCode::GONE, "http_request_denied",
+            "This version of the API is gone",
+            "The version is past its `sunset` and has `after_sunset: refuse`. Ask for a newer one.",
+        ) },
+        Code::VersionMissing => const { &new(
+            "version-missing", StatusCode::BAD_REQUEST, "http_request_error",
+            "The request names no version of the API",
+            "Name one where `versions.by` of the route says, or give `versions` a `default`.",
+        ) },
+        Code::VersionUnacceptable => const { &new(
+            "version-unacceptable", StatusCode::NOT_ACCEPTABLE, "http_request_error",
+            "No acceptable version of the API",
+            "The media type names a version that `versions.of` of the route does not have.",
+        ) },
+        Code::VersionUnknown => const { &new(
+            "version-unknown", StatusCode::NOT_FOUND, "destination_not_found",
+            "The API has no such version",
+            "`versions.of` of the route does not have the version that was asked for.",
         ) },
     }
 }

@@ -166,6 +166,7 @@ pub fn settled(snapshot: &Snapshot, ask: &Ask, fields: &[(&str, &str)], status: 
     pipeline::settle(
         snapshot,
         admitted.route,
+        admitted.version,
         admitted.filled.as_deref(),
         &mut head,
     );

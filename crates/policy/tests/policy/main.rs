@@ -13,3 +13,4 @@ mod properties;
 mod rewriting;
 mod routing;
 mod shaping;
+mod versions;

@@ -15,8 +15,9 @@ use weir_config::service::Protocol;
 use weir_identity::Identity;
 use weir_policy::framing::{self, Fault};
 use weir_policy::snapshot::{ListenerId, RouteId, Service, ServiceId, Snapshot};
-use weir_telemetry::Registry;
 use weir_telemetry::request_metrics::RequestMetrics;
+use weir_telemetry::sharded::Counter;
+use weir_telemetry::{Registry, names};
 
 use super::Worker;
 use crate::engine::{Binding, Installation};
@@ -110,10 +111,14 @@ pub(crate) struct Entry {
     pub(crate) metrics: ListenerMetrics,
     registry: Registry,
     by_route: RefCell<RouteMetrics>,
+    by_version: RefCell<VersionCounters>,
 }
 
 type RouteMetrics =
     HashMap<(Option<RouteId>, Option<ServiceId>), Arc<RequestMetrics>, foldhash::fast::RandomState>;
+
+/// By route and version of its API.
+type VersionCounters = HashMap<(RouteId, u16), Arc<Counter>, foldhash::fast::RandomState>;
 
 impl Entry {
     pub(crate) fn new(
@@ -132,6 +137,7 @@ impl Entry {
             metrics: ListenerMetrics::new(&listener.name, registry),
             registry: registry.clone(),
             by_route: RefCell::default(),
+            by_version: RefCell::default(),
         })
     }
 
@@ -156,6 +162,21 @@ impl Entry {
             self.registry.requests().with(&self.name, route, service)
         });
         Arc::clone(metrics)
+    }
+
+    /// The counter of a version of a route's API: looked up once per worker and install.
+    pub(crate) fn version_counter(&self, route: RouteId, version: u16) -> Arc<Counter> {
+        let mut by_version = self.by_version.borrow_mut();
+        let counter = by_version.entry((route, version)).or_insert_with(|| {
+            let route = self.installed.snapshot.route(route);
+            let name = route
+                .versions
+                .as_ref()
+                .map_or("", |plan| plan.name(version));
+            let family = self.registry.family(&names::REQUESTS_BY_VERSION);
+            family.with(&[&route.name, name])
+        });
+        Arc::clone(counter)
     }
 }
 

@@ -40,6 +40,8 @@ pub struct AccessRecord<'a> {
     pub decision_id: Option<&'a str>,
     /// Name of the route.
     pub route: Option<&'a str>,
+    /// Version of the API.
+    pub api_version: Option<&'a str>,
     /// Name of the service.
     pub service: Option<&'a str>,
     /// The endpoint of the last attempt.
@@ -89,6 +91,7 @@ impl AccessRecord<'_> {
         line.optional_text("reason", self.reason.map(str::as_bytes));
         line.optional_text("decision_id", self.decision_id.map(str::as_bytes));
         line.optional_text("route", self.route.map(str::as_bytes));
+        line.optional_text("api_version", self.api_version.map(str::as_bytes));
         line.optional_text("service", self.service.map(str::as_bytes));
         if let Some(endpoint) = self.endpoint {
             line.display("endpoint", endpoint);

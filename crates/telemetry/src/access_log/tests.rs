@@ -27,6 +27,7 @@ fn record<'a>() -> AccessRecord<'a> {
         reason: None,
         decision_id: None,
         route: Some("users"),
+        api_version: Some("v2"),
         service: Some("users"),
         endpoint: Some("[::1]:5000".parse().unwrap()),
         attempts: 1,
@@ -73,7 +74,7 @@ fn a_line_says_what_happened() {
         "{\"time\":\"2024-12-31T23:59:59.001Z\",\"listener\":\"web\",\"client\":\"127.0.0.1\",\
          \"client_port\":4711,\"method\":\"GET\",\"scheme\":\"https\",\"host\":\"shop.example\",\
          \"path\":\"/api/users/1\",\"protocol\":\"HTTP/2\",\"status\":200,\"termination\":\"ok\",\
-         \"route\":\"users\",\"service\":\"users\",\"endpoint\":\"[::1]:5000\",\"attempts\":1,\
+         \"route\":\"users\",\"api_version\":\"v2\",\"service\":\"users\",\"endpoint\":\"[::1]:5000\",\"attempts\":1,\
          \"request_bytes\":0,\"response_bytes\":42,\"duration_us\":1234,\"upstream_us\":1000,\
          \"fault_delay_us\":250,\
          \"user_agent\":\"curl/8\",\"revision\":7}\n"
