@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use weir_config::grpc::GrpcStatus;
 
@@ -47,6 +47,12 @@ impl Flavour {
             text if text.eq_ignore_ascii_case(b"-web-text") => Some(Flavour::WebText),
             _ => None,
         }
+    }
+
+    /// Whether it is one of the two forms of gRPC-Web.
+    #[must_use]
+    pub fn is_web(self) -> bool {
+        self != Flavour::Grpc
     }
 
     /// The type of an answer that has no messages.
@@ -264,6 +270,51 @@ pub fn timeout_value(left: Duration) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("1n"))
 }
 
+/// The head of a gRPC-Web request becomes that of gRPC.
+pub fn request_from_web(headers: &mut HeaderMap) {
+    swap_type(headers, b"application/grpc");
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    // They speak about the form, or count its bytes.
+    for name in [
+        ACCEPT,
+        CONTENT_LENGTH,
+        HeaderName::from_static("x-grpc-web"),
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// The head of a gRPC response becomes that of this form of gRPC-Web. Says whether it was one:
+/// whatever else a service answers is passed on as it is.
+#[must_use]
+pub fn response_to_web(flavour: Flavour, headers: &mut HeaderMap) -> bool {
+    let is_grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(PREFIX);
+    if !headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+        return false;
+    }
+    swap_type(
+        headers,
+        match flavour {
+            Flavour::WebText => b"application/grpc-web-text",
+            Flavour::Grpc | Flavour::Web => b"application/grpc-web",
+        },
+    );
+    headers.remove(CONTENT_LENGTH);
+    true
+}
+
+/// Another name before the `+proto` of a type; `+proto` is said where nothing is.
+fn swap_type(headers: &mut HeaderMap, name: &[u8]) {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let suffix = kind.iter().position(|byte| *byte == b'+');
+    let suffix = suffix.map_or(&b"+proto"[..], |at| &kind[at..]);
+    if let Ok(kind) = HeaderValue::from_bytes(&[name, suffix].concat()) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+}
+
 /// Where the status of a call stands.
 pub const STATUS_HEADER: HeaderName = HeaderName::from_static("grpc-status");
 /// What the status means in this case, percent-encoded.
@@ -310,6 +361,33 @@ mod tests {
             assert_eq!(Flavour::of(&Method::GET, &headers), None, "{kind}");
         }
         assert_eq!(Flavour::of(&Method::POST, &HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn heads_change_their_form() {
+        for (web, grpc) in [
+            ("application/grpc-web", "application/grpc+proto"),
+            ("application/grpc-web-text+json", "application/grpc+json"),
+        ] {
+            let mut headers = fields(CONTENT_TYPE, web);
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(7));
+            headers.insert("x-grpc-web", HeaderValue::from(1));
+            request_from_web(&mut headers);
+            assert_eq!(headers[CONTENT_TYPE], grpc);
+            assert_eq!(headers["te"], "trailers");
+            assert_eq!(headers.len(), 2);
+        }
+        for (flavour, expected) in [
+            (Flavour::Web, "application/grpc-web+proto"),
+            (Flavour::WebText, "application/grpc-web-text+proto"),
+        ] {
+            let mut headers = fields(CONTENT_TYPE, "application/grpc");
+            assert!(response_to_web(flavour, &mut headers));
+            assert_eq!(headers[CONTENT_TYPE], expected);
+        }
+        let mut page = fields(CONTENT_TYPE, "text/html");
+        assert!(!response_to_web(Flavour::Web, &mut page));
+        assert_eq!(page[CONTENT_TYPE], "text/html");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, request, response};
+use weir_config::service::Protocol;
 
 use crate::auth::{Claims, Local};
 use crate::balance::{self, Chosen, Members, Tried};
@@ -216,6 +217,16 @@ pub fn admit(
     note: &mut impl Note,
 ) -> Result<Admitted, Refusal> {
     admit::admit(snapshot, local, request, at, draw, None, note)
+}
+
+impl Forward {
+    /// The form of a gRPC-Web call whose service speaks gRPC: its bodies are to be translated.
+    #[must_use]
+    pub fn web(&self, snapshot: &Snapshot) -> Option<grpc::Flavour> {
+        let speaks = snapshot.service(self.service).protocol;
+        self.call
+            .filter(|call| call.is_web() && speaks == Protocol::Http2)
+    }
 }
 
 /// Chooses an endpoint, another than those tried where there is one.

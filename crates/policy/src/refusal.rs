@@ -52,6 +52,8 @@ pub enum Code {
     ClaimDenied,
     /// No connection to an endpoint could be made.
     ConnectFailed,
+    /// A tunnel to anywhere was asked for.
+    ConnectRefused,
     /// No connection to an endpoint came about in time.
     ConnectTimeout,
     /// This proxy is going away.
@@ -62,6 +64,8 @@ pub enum Code {
     GrpcDeadline,
     /// The deadline of the gRPC call cannot be read.
     GrpcTimeoutInvalid,
+    /// The body of a gRPC-Web call is not what its type says.
+    GrpcWebInvalid,
     /// The header section is larger than the listener takes.
     HeaderTooLarge,
     /// Weir itself failed.

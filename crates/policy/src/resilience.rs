@@ -42,7 +42,7 @@ mod window;
 pub use breaker::{BreakerLive, BreakerState, Pass};
 pub use budget::Budget;
 pub use denied::{Denied, DeniedCounts};
-pub use plan::{RetryPlan, TimeoutPlan};
+pub use plan::{RetryPlan, TimeoutPlan, may_last};
 pub use retry_after::retry_after;
 
 pub(crate) use ejection::{Ejection, may_eject};

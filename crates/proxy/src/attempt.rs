@@ -24,6 +24,7 @@ use crate::clock;
 use crate::connect::{self, Plan};
 use crate::outcome;
 use crate::pool::{Lane, Line};
+use crate::websocket;
 use crate::worker::Worker;
 
 /// How an attempt ended.
@@ -33,6 +34,8 @@ pub(crate) enum Attempted {
     Client(ClientFault),
     /// No response head.
     Failed(Outcome),
+    /// The endpoint speaks HTTP/2 and takes no extended CONNECT.
+    NoConnect,
     /// A response head.
     Response(Response<Incoming>, Line),
     /// The total deadline of the exchange passed.
@@ -44,6 +47,8 @@ pub(crate) enum Attempted {
 pub(crate) enum ClientFault {
     /// Its body broke off.
     Broken,
+    /// Its body is not what its type says.
+    Malformed,
     /// Its body did not come in time.
     Silent,
     /// Its body is larger than the route takes.
@@ -162,6 +167,12 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
             };
         }
     };
+    if this.deadlines.upgrade
+        && let Line::H2(line) = &line
+        && !Box::pin(line.takes_connect()).await
+    {
+        return Attempted::NoConnect;
+    }
     // Send and wait for the head.
     let end = {
         let Some(request) = this.request(head) else {
@@ -219,7 +230,11 @@ impl Try<'_> {
             call::write_left(&mut parts, left);
         }
         let upload = self.intake.map_or_else(Upload::none, Intake::upload);
-        Some(Request::from_parts(parts, upload))
+        let mut request = Request::from_parts(parts, upload);
+        if self.deadlines.upgrade && self.lane.http2 {
+            websocket::extend(&mut request);
+        }
+        Some(request)
     }
 
     /// Waits for the answer until the first deadline.
@@ -275,6 +290,7 @@ impl Try<'_> {
     fn client_fault(&self) -> Option<ClientFault> {
         match self.intake?.end() {
             IntakeEnd::Broken => Some(ClientFault::Broken),
+            IntakeEnd::Malformed => Some(ClientFault::Malformed),
             IntakeEnd::TooLarge => Some(ClientFault::TooLarge),
             IntakeEnd::Complete(_) | IntakeEnd::Open => None,
         }

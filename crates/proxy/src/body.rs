@@ -3,11 +3,13 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::call::{Decoder, NotBase64};
 
 mod compressed;
 mod reply;
@@ -24,6 +26,61 @@ pub enum Inbound {
     Full(Option<Bytes>),
     /// Read by hyper from a client's connection.
     Hyper(Incoming),
+    /// The same in Base64, decoded: gRPC-Web in its text form.
+    Text(Box<Text>),
+}
+
+/// A body that comes in Base64.
+#[derive(Debug)]
+pub struct Text {
+    source: Incoming,
+    decoder: Decoder,
+}
+
+/// Why a client's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum InboundError {
+    /// The client's side broke.
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+    /// It is not Base64 although it should be.
+    #[error(transparent)]
+    NotBase64(#[from] NotBase64),
+}
+
+impl Inbound {
+    /// The same body, decoded.
+    pub(crate) fn decoded(self) -> Self {
+        match self {
+            Inbound::Hyper(source) => Inbound::Text(Box::new(Text {
+                source,
+                decoder: Decoder::default(),
+            })),
+            other => other,
+        }
+    }
+}
+
+impl Text {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, InboundError>>> {
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut self.source).poll_frame(cx)?) else {
+                self.decoder.finish()?;
+                return Poll::Ready(None);
+            };
+            let Ok(data) = frame.into_data() else {
+                // gRPC knows no trailers of requests.
+                continue;
+            };
+            let decoded = self.decoder.decode(&data)?;
+            if !decoded.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(decoded))));
+            }
+        }
+    }
 }
 
 impl From<Incoming> for Inbound {
@@ -40,15 +97,16 @@ impl From<Bytes> for Inbound {
 
 impl Body for Inbound {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = InboundError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, InboundError>>> {
         match self.get_mut() {
             Inbound::Full(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
-            Inbound::Hyper(body) => Pin::new(body).poll_frame(cx),
+            Inbound::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(InboundError::Hyper),
+            Inbound::Text(body) => body.poll_frame(cx),
         }
     }
 
@@ -56,6 +114,7 @@ impl Body for Inbound {
         match self {
             Inbound::Full(body) => body.is_none(),
             Inbound::Hyper(body) => body.is_end_stream(),
+            Inbound::Text(body) => body.source.is_end_stream() && body.decoder.finish().is_ok(),
         }
     }
 
@@ -65,6 +124,7 @@ impl Body for Inbound {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
             Inbound::Hyper(body) => body.size_hint(),
+            Inbound::Text(_) => SizeHint::default(),
         }
     }
 }

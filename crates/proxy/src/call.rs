@@ -15,6 +15,11 @@ use weir_policy::refusal::{Code, Refusal};
 use crate::body::ReplyError;
 use crate::record::Ledger;
 
+mod web;
+
+pub(crate) use web::Decoder;
+pub use web::NotBase64;
+
 /// The first frame of a response that was looked at before it was delivered; it waits in the
 /// extensions of the response.
 #[derive(Debug, Clone)]
@@ -71,16 +76,37 @@ pub(crate) fn write_left(head: &mut request::Parts, left: Duration) {
 pub(crate) struct CallBody {
     /// Comes before what the body has.
     first: Option<First>,
-    /// Whether the client sees trailers that were not announced.
-    trailers: bool,
+    form: Form,
+}
+
+/// How the end of a call is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As the endpoint does; nothing can be added.
+    AsItIs,
+    Trailers,
+    /// In the body.
+    Web,
+    /// In the body, all of it in Base64.
+    WebText,
 }
 
 impl CallBody {
-    pub(crate) fn new(flavour: Flavour, first: Option<First>, http2: bool) -> Box<Self> {
-        Box::new(Self {
-            first,
-            trailers: http2 && flavour == Flavour::Grpc,
-        })
+    /// `web` is the form of gRPC-Web that the response is translated to; `http2` says what the
+    /// client speaks.
+    pub(crate) fn new(
+        call: Flavour,
+        web: Option<Flavour>,
+        first: Option<First>,
+        http2: bool,
+    ) -> Box<Self> {
+        let form = match web {
+            Some(Flavour::WebText) => Form::WebText,
+            Some(Flavour::Grpc | Flavour::Web) => Form::Web,
+            None if http2 && call == Flavour::Grpc => Form::Trailers,
+            None => Form::AsItIs,
+        };
+        Box::new(Self { first, form })
     }
 
     /// Whether a frame has been looked at that is still to be sent.
@@ -92,12 +118,17 @@ impl CallBody {
         self.first.take().map(Frame::from)
     }
 
+    /// Whether the length of the body is another than the endpoint's.
+    pub(crate) fn is_translated(&self) -> bool {
+        matches!(self.form, Form::Web | Form::WebText)
+    }
+
     /// A frame on its way to the client.
     pub(crate) fn pass(&self, frame: Frame<Bytes>, ledger: &mut Ledger) -> Frame<Bytes> {
         if let Some(trailers) = frame.trailers_ref() {
             ledger.grpc_status = Status::of(trailers);
         }
-        frame
+        self.formed(frame)
     }
 
     /// The end of a call whose response broke off: a client would have to guess from a reset.
@@ -106,7 +137,7 @@ impl CallBody {
         error: &ReplyError,
         ledger: &mut Ledger,
     ) -> Option<Frame<Bytes>> {
-        if !self.trailers {
+        if self.form == Form::AsItIs {
             return None;
         }
         let code = match error {
@@ -117,6 +148,20 @@ impl CallBody {
             ReplyError::Upstream(_) => Code::UpstreamReset,
         };
         ledger.grpc_status = Some(code.row().grpc);
-        Some(Frame::trailers(Refusal::new(code).call_trailers()))
+        Some(self.formed(Frame::trailers(Refusal::new(code).call_trailers())))
+    }
+
+    fn formed(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if !self.is_translated() {
+            return frame;
+        }
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => web::trailers_frame(&frame.into_trailers().unwrap_or_default()),
+        };
+        Frame::data(match self.form {
+            Form::WebText => web::encoded(&data),
+            _ => data,
+        })
     }
 }

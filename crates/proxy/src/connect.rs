@@ -257,6 +257,8 @@ async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<L
             let polled = std::pin::Pin::new(&mut connection).poll(cx);
             if let Some(shared) = told.upgrade() {
                 shared.allow(connection.current_max_send_streams());
+                let takes = connection.is_extended_connect_protocol_enabled();
+                shared.tell_connect(takes, cx.waker());
             }
             match polled {
                 Poll::Ready(result) => Poll::Ready(result),

@@ -13,11 +13,12 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weir_policy::balance::Chosen;
-use weir_policy::grpc::Status;
+use weir_policy::grpc::{self, Flavour, Status};
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Admitted, Forward, Grant, Then};
 use weir_policy::refusal::{Code, Refusal};
 use weir_policy::request::RequestView;
+use weir_policy::resilience::may_last;
 use weir_policy::snapshot::RouteId;
 use weir_telemetry::termination::Termination;
 use weir_telemetry::trace_context::{Draw, TraceContext};
@@ -31,6 +32,7 @@ use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
 use crate::upgrade;
+use crate::websocket::{self, WebSocket};
 use crate::worker::{Entry, Worker};
 
 mod attempts;
@@ -81,7 +83,7 @@ fn admit(
         return Err(fault.into());
     }
     if head.method == Method::CONNECT {
-        return Err(Refusal::new(Code::UpgradeRefused).with_detail("this is not a forward proxy"));
+        return Err(Code::ConnectRefused.into());
     }
     let view = RequestView {
         listener: entry.listener,
@@ -124,6 +126,7 @@ struct Exchange {
     waiting: Option<Inbound>,
     /// The client's connection, where it asked for an upgrade that policy allows.
     client: Option<OnUpgrade>,
+    websocket: Option<WebSocket>,
     request_id: HeaderValue,
     /// Which page may read the answer, where the route has a say in that.
     grant: Option<(RouteId, Grant)>,
@@ -145,6 +148,7 @@ impl Exchange {
         if head.version == Version::HTTP_2 {
             join_cookies(&mut head.headers);
         }
+        let extended = head.method == Method::CONNECT && websocket::adopt(&mut head, &worker.dice);
         let mut ledger = Ledger::new(connection, &entry, &head, at);
         // Admit: may this request go on at all? A refusal ends it here.
         let measured = measure(&entry, &head);
@@ -177,6 +181,9 @@ impl Exchange {
         let snapshot = &entry.installed.snapshot;
         let asked = head.extensions.remove::<OnUpgrade>();
         let client = asked.filter(|_| admitted.upgrade.is_some());
+        let websocket = client
+            .as_ref()
+            .map(|_| WebSocket::new(&head.headers, extended));
         let (secure, remote) = (connection.secure, connection.remote.ip());
         pipeline::prepare(snapshot, &admitted, secure, remote, &mut head);
         head.version = Version::HTTP_11;
@@ -192,6 +199,7 @@ impl Exchange {
             entered: at,
             waiting: None,
             client,
+            websocket,
             request_id,
             grant,
         });
@@ -209,6 +217,14 @@ impl Exchange {
             return;
         };
         let snapshot = &self.entry.installed.snapshot;
+        let web = plan.web(snapshot);
+        if let (Some(_), Some(head)) = (web, &mut self.head) {
+            grpc::request_from_web(&mut head.headers);
+        }
+        let body = match web {
+            Some(Flavour::WebText) => body.decoded(),
+            _ => body,
+        };
         let bytes_max = snapshot.route(self.admitted.route).body_bytes_max;
         self.intake = intake(&self.connection.worker, bytes_max, plan, body);
         self.ledger.service = Some(plan.service);
@@ -281,10 +297,12 @@ impl Exchange {
         self.ledger.chosen = Some(chosen);
         let place = (self.admitted.listener, self.admitted.route);
         let coding = self.admitted.coding;
-        let (mut idle, mut bytes_max, mut call) = (Duration::MAX, u64::MAX, None);
+        let (mut idle, mut bytes_max) = (Duration::MAX, u64::MAX);
+        let (mut call, mut web) = (None, None);
         if let Then::Forward(plan) = self.admitted.then {
             (idle, bytes_max) = (plan.timeouts.idle, plan.response_bytes_max);
             call = plan.call;
+            web = plan.web(&self.entry.installed.snapshot);
             self.ledger.permit = Some(plan.permit);
         }
         if let Some(bytes) = incoming.size_hint().exact()
@@ -294,8 +312,20 @@ impl Exchange {
                 .with_detail(format!("{bytes} bytes, at most {bytes_max} are passed on"));
             return respond::refuse(self.ledger, &refusal, Termination::UpstreamTooLarge);
         }
+        if let (Some(socket), Line::H2(_)) = (&self.websocket, &line) {
+            socket.received_extended(&mut head);
+        }
         let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let endpoint = head.extensions.remove::<OnUpgrade>();
+        if self
+            .websocket
+            .as_ref()
+            .is_some_and(|socket| !socket.is_plausible(&head))
+        {
+            let refusal = Refusal::new(Code::UpstreamProtocol)
+                .with_detail("the endpoint did not answer as a WebSocket does");
+            return respond::refuse(self.ledger, &refusal, Termination::UpstreamInvalid);
+        }
         if switched && (self.client.is_none() || endpoint.is_none()) {
             let refusal = Refusal::new(Code::UpstreamProtocol)
                 .with_detail("the endpoint switched protocols without being asked");
@@ -309,10 +339,14 @@ impl Exchange {
             self.admitted.filled.as_deref(),
             &mut head,
         );
+        if let Some(socket) = &self.websocket {
+            socket.settle(&mut head);
+        }
         let call = call.map(|flavour| {
             self.ledger.grpc_status = Status::of(&head.headers);
             let first = head.extensions.remove();
-            CallBody::new(flavour, first, self.connection.http2)
+            let web = web.filter(|web| grpc::response_to_web(*web, &mut head.headers));
+            CallBody::new(flavour, web, first, self.connection.http2)
         });
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
@@ -321,13 +355,16 @@ impl Exchange {
             intake.settle();
         }
         if let (Some(client), Some(endpoint), true) = (self.client, endpoint, switched) {
-            self.connection.leaves_http();
-            upgrade::join(client, endpoint, self.ledger, idle);
+            if !self.connection.http2 {
+                self.connection.leaves_http();
+            }
+            upgrade::join(client, endpoint, line, self.ledger, idle);
             return Response::from_parts(head, Reply::full(bytes::Bytes::new(), None));
         }
+        let total_until = self.deadlines.total_until;
         let patience = Patience {
             idle,
-            total_until: self.deadlines.total_until,
+            total_until: total_until.filter(|_| call.is_some() || !may_last(&head.headers)),
             bytes_max,
         };
         let download = Download::new(incoming, call, line, self.intake, self.ledger, patience);

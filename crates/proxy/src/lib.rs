@@ -37,6 +37,7 @@ mod solo;
 pub mod store;
 mod tls;
 mod upgrade;
+mod websocket;
 mod wire;
 mod worker;
 

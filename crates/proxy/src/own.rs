@@ -170,7 +170,9 @@ async fn send(
             tracing::debug!(service = %service.name, ?kind, "own request failed");
             None
         }
-        Attempted::Failed(_) | Attempted::Client(_) | Attempted::Total => None,
+        Attempted::Failed(_) | Attempted::Client(_) | Attempted::NoConnect | Attempted::Total => {
+            None
+        }
     }
 }
 

@@ -319,6 +319,8 @@ fn h2_builder(bounds: Bounds) -> http2::Builder<LocalExec> {
     let mut builder = http2::Builder::new(LocalExec);
     builder
         .timer(TokioTimer::new())
+        // WebSockets (RFC 8441); whatever else is asked for so is refused.
+        .enable_connect_protocol()
         .max_concurrent_streams(H2_STREAMS_MAX)
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)

@@ -1,4 +1,4 @@
-//! Upgraded HTTP/1.1 connections (WebSocket): once policy, endpoint and client agree, both sides
+//! Upgraded connections and streams (WebSocket): once policy, endpoint and client agree, both sides
 //! are joined byte by byte.
 //!
 //! A joined connection is pinned to nothing of the configuration; it counts as an exchange until it
@@ -18,16 +18,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weir_telemetry::termination::Termination;
 
 use crate::clock::{self, Clock};
+use crate::pool::Line;
 use crate::record::Ledger;
 
 /// Joins both sides once hyper lets go of them.
 pub(crate) fn join(
     client: OnUpgrade,
     endpoint: OnUpgrade,
+    line: Line,
     mut ledger: Box<Ledger>,
     idle: Duration,
 ) {
     tokio::task::spawn_local(async move {
+        // A stream counts as one until its end.
+        let _line = line;
         let (client, endpoint) = match tokio::try_join!(client, endpoint) {
             Ok(both) => both,
             Err(error) => {

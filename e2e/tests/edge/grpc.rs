@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use weir_e2e::lone::{Lone, peer_file, peer_program};
 use weir_e2e::{DEADLINE, command};
-use weir_testkit::client::Client;
+use weir_testkit::client::{Client, Response};
 use weir_testkit::eventually::eventually;
 use weir_testkit::ports::free_addr;
 use weir_testkit::process::{Launch, Process, Ready};
@@ -246,4 +248,97 @@ async fn an_endpoint_that_is_unavailable_is_ejected() {
             == 1.0
     })
     .await;
+}
+
+/// A message, a frame of a gRPC body.
+fn message(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    [&[0][..], &length, text.as_bytes()].concat()
+}
+
+/// Messages and trailers of a gRPC-Web body.
+fn frames(mut body: &[u8]) -> (Vec<String>, String) {
+    let mut messages = Vec::new();
+    while let [flags, a, b, c, d, rest @ ..] = body {
+        let (content, rest) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        let content = String::from_utf8(content.to_vec()).unwrap();
+        if *flags == 0x80 {
+            assert!(rest.is_empty(), "trailers are the end");
+            return (messages, content);
+        }
+        messages.push(content);
+        body = rest;
+    }
+    panic!("no trailers in {body:?}")
+}
+
+#[tokio::test]
+async fn grpc_web_clients_call_grpc_services() {
+    let (address, _server) = server().await;
+    let gateway = gateway_to(address, ", timeouts: { grpc: 1s }").await;
+    for (client, name) in [(Client::http1(), "HTTP/1.1"), (Client::http2(), "HTTP/2")] {
+        for kind in [
+            "application/grpc-web+proto",
+            "application/grpc-web-text+proto",
+        ] {
+            let is_text = kind.contains("text");
+            let call = async |method: &str, text: &str, more: (&str, &str)| {
+                let mut body = message(text);
+                if is_text {
+                    body = BASE64_STANDARD.encode(body).into_bytes();
+                }
+                let headers = [("content-type", kind), ("x-grpc-web", "1"), more];
+                let url = gateway.url(&format!("/test.Echo/{method}"));
+                client.post(&url, &headers, body).await.unwrap()
+            };
+            let read = |answer: &Response| {
+                let mut body = answer.body.to_vec();
+                if is_text {
+                    // Each piece is padded by itself.
+                    let text = String::from_utf8(body).unwrap();
+                    let groups: Vec<_> = text.as_bytes().chunks(4).collect();
+                    body = groups
+                        .iter()
+                        .flat_map(|it| BASE64_STANDARD.decode(it).unwrap())
+                        .collect();
+                }
+                frames(&body)
+            };
+            let plain = ("x-more", "1");
+            let answer = call("Unary", "hello", plain).await;
+            assert_eq!(answer.status, 200, "{name} {kind}");
+            assert_eq!(answer.header("content-type"), Some(kind));
+            let (messages, trailers) = read(&answer);
+            assert_eq!(messages, ["hello"], "{name} {kind}");
+            assert!(trailers.contains("grpc-status: 0\r\n"), "{trailers}");
+            assert!(trailers.contains(&format!("x-served-by: {}\r\n", address.port())));
+
+            let (messages, trailers) = read(&call("Down", "3 10", plain).await);
+            assert_eq!(messages, ["0", "1", "2"]);
+            assert!(trailers.contains("grpc-status: 0\r\n"), "{trailers}");
+
+            // The service fails without a message, and the gateway by itself.
+            let answer = call("Fail", "web 99 5", plain).await;
+            assert_eq!(answer.header("grpc-status"), Some("5"), "{answer}");
+            let answer = call("Slow", "3000", ("grpc-timeout", "200m")).await;
+            assert_eq!(answer.header("grpc-status"), Some("4"), "{answer}");
+            assert_eq!(answer.header("content-type"), Some(kind));
+            let (messages, trailers) =
+                read(&call("Down", "100 50", ("grpc-timeout", "400m")).await);
+            assert!((2..9).contains(&messages.len()), "{messages:?}");
+            assert!(trailers.contains("grpc-status: 4\r\n"), "{trailers}");
+        }
+    }
+    let headers = [("content-type", "application/grpc-web-text")];
+    let url = gateway.url("/test.Echo/Up");
+    let answer = Client::http1()
+        .post(&url, &headers, "no Base64")
+        .await
+        .unwrap();
+    assert_eq!(
+        answer.header("weir-reason"),
+        Some("grpc-web-invalid"),
+        "{answer}"
+    );
+    assert_eq!(answer.header("grpc-status"), Some("13"), "{answer}");
 }

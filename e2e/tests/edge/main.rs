@@ -27,3 +27,4 @@ mod tokens;
 mod upgrades;
 mod upstreams;
 mod versions;
+mod websockets;

@@ -9,7 +9,7 @@ use weir_e2e::DEADLINE;
 use weir_e2e::lone::Lone;
 use weir_testkit::client::{Client, raw, request};
 use weir_testkit::eventually::eventually;
-use weir_testkit::upstream::{Answer, Reply, Script, Upstream};
+use weir_testkit::upstream::{Answer, Recorded, Reply, Script, Upstream};
 
 async fn gateway_to(upstream: &Upstream, protocol: &str) -> Lone {
     Lone::start(&format!(
@@ -166,4 +166,36 @@ async fn a_body_that_breaks_off_is_not_passed_off_as_whole() {
             assert!(answer.is_err(), "{}", answer.unwrap());
         }
     }
+}
+
+#[tokio::test]
+async fn the_total_deadline_ends_what_has_a_length_and_no_stream() {
+    // A second in pieces, with a deadline of less.
+    let pieces = || Reply::ok("0123456789").trickle(1, Duration::from_millis(100));
+    let script = move |request: &Recorded| match request.path.as_str() {
+        "/length" => pieces(),
+        "/events" => pieces()
+            .header("content-type", "text/event-stream")
+            .chunked(),
+        "/chunked" => pieces().chunked(),
+        _ => pieces().until_close(),
+    };
+    let upstream = Upstream::start(Script::by(script));
+    let gateway = Lone::start(&format!(
+        "
+        services: {{ app: {{ endpoints: [\"{}\"], timeouts: {{ total: 500ms, response: 300ms }} }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        upstream.addr()
+    ))
+    .await;
+    for client in [Client::http1(), Client::http2()] {
+        for path in ["/events", "/chunked", "/until-close"] {
+            let answer = client.get(&gateway.url(path)).await.unwrap();
+            assert_eq!(answer.text(), "0123456789", "{path}");
+        }
+        assert!(client.get(&gateway.url("/length")).await.is_err());
+    }
+    let line = gateway.logged("/length").await;
+    assert_eq!(line["termination"], "total-timeout", "{line}");
 }

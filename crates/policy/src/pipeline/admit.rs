@@ -162,7 +162,7 @@ fn decide(
             let (index, destination) = drawn(&destinations[own.clone()], draw);
             let index = own.start + index;
             known.service = Some(destination.service);
-            upgrade = wanted_upgrade(snapshot, destination, request)?;
+            upgrade = wanted_upgrade(request)?;
             let call = Call::of(request)?;
             match injected.delay {
                 None => Then::Forward(enter(snapshot, destination, call, at, note)?),
@@ -462,9 +462,15 @@ pub(crate) fn enter(
         timeouts.total = call.deadline(timeouts.grpc);
         note.note(|| Step {
             area: "grpc",
-            said: match timeouts.total {
-                Some(deadline) => format!("a gRPC call that may take {deadline:?}"),
-                None => "a gRPC call without a deadline".to_owned(),
+            said: {
+                let web = match call.flavour.is_web() && service.protocol == Protocol::Http2 {
+                    true => "a gRPC-Web call, translated to gRPC,",
+                    false => "a gRPC call",
+                };
+                match timeouts.total {
+                    Some(deadline) => format!("{web} that may take {deadline:?}"),
+                    None => format!("{web} without a deadline"),
+                }
             },
             at: destination.at,
         });
@@ -485,15 +491,12 @@ pub(crate) fn enter(
 
 /// The protocol to upgrade to. Only WebSocket is: other protocols (`h2c` above all, which would
 /// carry requests past every rule) are not offered to the service, as RFC 9110 allows.
-fn wanted_upgrade(
-    snapshot: &Snapshot,
-    destination: &Destination,
-    request: &RequestView<'_>,
-) -> Result<Option<HeaderValue>, Refusal> {
+fn wanted_upgrade(request: &RequestView<'_>) -> Result<Option<HeaderValue>, Refusal> {
     let Some(wanted) = request.headers.get(UPGRADE) else {
         return Ok(None);
     };
-    let asked = request.version == Version::HTTP_11
+    // In HTTP/2 the engine puts this in the place of an extended CONNECT.
+    let asked = matches!(request.version, Version::HTTP_11 | Version::HTTP_2)
         && wanted.as_bytes().eq_ignore_ascii_case(b"websocket")
         && has_token(request.headers, &CONNECTION, "upgrade");
     if !asked {
@@ -505,9 +508,6 @@ fn wanted_upgrade(
     }
     if request.body_bytes.is_some_and(|bytes| bytes > 0) {
         return refuse("a WebSocket starts without a body");
-    }
-    if snapshot.service(destination.service).protocol != Protocol::Http1 {
-        return refuse("the service speaks http2");
     }
     Ok(Some(HeaderValue::from_static("websocket")))
 }

@@ -18,11 +18,13 @@ pub(super) const ALL: &[Code] = &[
     Code::BreakerOpen,
     Code::ClaimDenied,
     Code::ConnectFailed,
+    Code::ConnectRefused,
     Code::ConnectTimeout,
     Code::Draining,
     Code::FaultInjected,
     Code::GrpcDeadline,
     Code::GrpcTimeoutInvalid,
+    Code::GrpcWebInvalid,
     Code::HeaderTooLarge,
     Code::Internal,
     Code::KeysUnavailable,
@@ -147,6 +149,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "No connection to the service could be made",
             "The endpoint refused or could not be reached: is the service running at that address?",
         ) },
+        Code::ConnectRefused => const { &new(
+            "connect-refused", StatusCode::METHOD_NOT_ALLOWED, "http_request_denied",
+            "This is not a forward proxy",
+            "`CONNECT` asks for a tunnel to anywhere; the only one there is leads to a WebSocket of \
+             a service (RFC 8441).",
+        ) },
         Code::ConnectTimeout => const { &new(
             "connect-timeout", StatusCode::GATEWAY_TIMEOUT, "connection_timeout",
             "Connecting to the service took too long",
@@ -174,6 +182,11 @@ pub(super) fn row(code: Code) -> &'static Row {
             "grpc-timeout-invalid", StatusCode::BAD_REQUEST, "http_request_error",
             "The deadline of this gRPC call cannot be read",
             "`grpc-timeout` is 1 to 8 digits and a unit: `H`, `M`, `S`, `m`, `u` or `n`.",
+        ) },
+        Code::GrpcWebInvalid => const { &new(
+            "grpc-web-invalid", StatusCode::BAD_REQUEST, "http_request_error",
+            "The body of this gRPC-Web call cannot be read",
+            "A body of type `application/grpc-web-text` is Base64.",
         ) },
         Code::HeaderTooLarge => const { &new(
             "header-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
@@ -302,8 +315,8 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::UpgradeRefused => const { &new(
             "upgrade-refused", StatusCode::BAD_REQUEST, "http_request_error",
             "This request cannot be upgraded",
-            "A WebSocket starts with `GET` without a body over HTTP/1.1, towards a service that \
-             speaks `http1`.",
+            "A WebSocket starts with `GET` without a body in HTTP/1.1, or with an extended CONNECT \
+             in HTTP/2; a service that speaks `http2` must take extended CONNECTs.",
         ) },
         Code::UpstreamProtocol => const { &new(
             "upstream-protocol", StatusCode::BAD_GATEWAY, "http_protocol_error",

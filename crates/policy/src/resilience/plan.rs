@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
 
@@ -46,6 +47,14 @@ impl TimeoutPlan {
             grpc: route.grpc.or(service.grpc),
         }
     }
+}
+
+/// Whether a response may go on for as long as it likes: events, a download that is made on the
+/// way, whatever has no length. The total deadline ends with the head of such a response, the idle
+/// one holds. A gRPC call has its client's deadline instead.
+#[must_use]
+pub fn may_last(headers: &HeaderMap) -> bool {
+    !headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Retries in force for one request.

@@ -114,7 +114,7 @@ impl Body for Reply {
             Kind::Full { data, .. } => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
-            Kind::Stream(download) => download.incoming.size_hint(),
+            Kind::Stream(download) => download.size_hint(),
         }
     }
 }
@@ -199,6 +199,13 @@ impl Download {
 
     fn is_end(&self) -> bool {
         self.open.is_none() || self.is_drained()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.call {
+            Some(call) if call.is_translated() => SizeHint::default(),
+            _ => self.incoming.size_hint(),
+        }
     }
 
     /// Whether nothing more comes from the endpoint.

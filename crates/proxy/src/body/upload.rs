@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Inbound;
+use super::{Inbound, InboundError};
 use crate::clock::Clock;
 
 /// Why a body could not be sent to its end.
@@ -26,7 +26,7 @@ pub(crate) enum UploadError {
     Abandoned,
     /// The client's side broke.
     #[error("the client's body broke off: {0}")]
-    Client(#[source] hyper::Error),
+    Client(#[source] InboundError),
     /// It is larger than the route takes.
     #[error("the body is larger than the route takes")]
     TooLarge,
@@ -39,6 +39,8 @@ pub(crate) enum IntakeEnd {
     Broken,
     /// Its last byte was read at this time.
     Complete(u64),
+    /// It is not what its type says.
+    Malformed,
     /// There is more to come.
     Open,
     /// It went over its bound.
@@ -178,7 +180,10 @@ impl Intake {
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                self.end.set(IntakeEnd::Broken);
+                self.end.set(match error {
+                    InboundError::Hyper(_) => IntakeEnd::Broken,
+                    InboundError::NotBase64(_) => IntakeEnd::Malformed,
+                });
                 return Poll::Ready(Some(Err(UploadError::Client(error))));
             }
             Some(Ok(frame)) => frame,
@@ -251,7 +256,7 @@ impl Leg {
         }
         match self.intake.end.get() {
             IntakeEnd::Open => {}
-            IntakeEnd::Broken | IntakeEnd::TooLarge => {
+            IntakeEnd::Broken | IntakeEnd::Malformed | IntakeEnd::TooLarge => {
                 return Poll::Ready(Some(Err(UploadError::Abandoned)));
             }
             IntakeEnd::Complete(_) => {

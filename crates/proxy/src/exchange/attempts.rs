@@ -85,6 +85,12 @@ impl Attempts<'_> {
                     )
                 }
                 Attempted::Failed(outcome) => (outcome, None),
+                Attempted::NoConnect => {
+                    ledger.chosen = Some(chosen);
+                    let refusal = Refusal::new(Code::UpgradeRefused)
+                        .with_detail("the service takes no WebSocket in HTTP/2");
+                    return Err((refusal, Termination::Refused));
+                }
                 Attempted::Client(fault) => return Err(of_client(fault, ledger)),
                 Attempted::Total => {
                     ledger.chosen = Some(chosen);
@@ -233,6 +239,7 @@ fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
             Some(fault) => (fault.into(), Termination::ClientInvalid),
             None => (Code::RequestTimeout.into(), Termination::ClientGoneSending),
         },
+        ClientFault::Malformed => (Code::GrpcWebInvalid.into(), Termination::ClientInvalid),
         ClientFault::Silent => (Code::RequestTimeout.into(), Termination::ClientTimeout),
         ClientFault::TooLarge => (Code::BodyTooLarge.into(), Termination::Refused),
     }

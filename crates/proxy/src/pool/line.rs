@@ -1,8 +1,9 @@
 //! A connection in the hands of one exchange.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -106,6 +107,26 @@ impl H2Line {
     }
 }
 
+impl H2Line {
+    /// Whether the endpoint takes extended CONNECTs; waits for it to say so on a new connection.
+    pub(crate) async fn takes_connect(&self) -> bool {
+        let shared = &self.shared;
+        // The endpoint's settings come with its first bytes. hyper says neither when nor whether,
+        // so the task of the connection is made to look again and again.
+        for _ in 0..SETTINGS_LOOKS_MAX {
+            if shared.connect.get() || shared.settled.get() {
+                break;
+            }
+            if let Some(driver) = shared.driver.borrow_mut().take() {
+                driver.wake();
+            }
+            tokio::time::sleep(SETTINGS_LOOK_INTERVAL).await;
+        }
+        shared.settled.set(true);
+        shared.connect.get()
+    }
+}
+
 impl Drop for H2Line {
     fn drop(&mut self) {
         self.shared
@@ -122,6 +143,10 @@ pub(crate) struct Shared {
     streams: Cell<u32>,
     /// What the endpoint allows; told by the task that drives the connection.
     streams_max: Cell<u32>,
+    /// Whether the endpoint takes extended CONNECTs, and whether it was given the time to say so.
+    connect: Cell<bool>,
+    settled: Cell<bool>,
+    driver: RefCell<Option<Waker>>,
     /// Since when the sweep has seen no exchange, nanoseconds; 0 for not looked at yet.
     idle_since: Cell<u64>,
 }
@@ -132,8 +157,20 @@ impl Shared {
             sender,
             streams: Cell::new(0),
             streams_max: Cell::new(streams_max),
+            connect: Cell::new(false),
+            settled: Cell::new(false),
+            driver: RefCell::default(),
             idle_since: Cell::new(0),
         })
+    }
+
+    /// Says whether the endpoint takes extended CONNECTs, as far as is known; told by the task that
+    /// drives the connection, which is asked again until it has settled.
+    pub(crate) fn tell_connect(&self, takes: bool, driver: &Waker) {
+        self.connect.set(takes);
+        if !takes && !self.settled.get() {
+            self.driver.replace(Some(driver.clone()));
+        }
     }
 
     /// The endpoint changed what it allows.
@@ -163,5 +200,8 @@ impl Shared {
     }
 }
 
+/// An endpoint has 500 ms to say that it takes extended CONNECTs.
+const SETTINGS_LOOKS_MAX: u32 = 100;
+const SETTINGS_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a connection may take to be ready after its response has ended.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
