@@ -44,6 +44,7 @@ pub mod template;
 pub mod units;
 pub mod version;
 
+pub mod criticality;
 mod declare;
 mod decode;
 mod shape;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::bounds::{CONNECTIONS_MAX, RETRY_ATTEMPTS_MAX, RETRY_BODY_BYTES_MAX};
-use crate::declare::{defaulted, fixed, object, optional, place};
+use crate::declare::{defaulted, fixed, object, optional, place, words};
 use crate::decode::{Complaint, Decoder};
 use crate::grpc::GrpcStatus;
 use crate::position::Position;
-use crate::syntax::list;
 use crate::syntax::plain::{Boolean, Only, whole, word};
 use crate::syntax::unit::{duration, percent, size};
+use crate::syntax::{list, of};
 use crate::units::{Percent, Size};
 use crate::yaml::Node;
 
@@ -71,15 +71,20 @@ object! {
 }
 
 object! {
-    /// A circuit breaker for a whole service: open, it answers 503 at once; after a pause it lets
-    /// probes through.
+    /// A circuit breaker: open, it lets nothing through; after a pause it lets probes through. What
+    /// clients do wrong (4xx, hanging up) never opens it.
     pub default struct Breaker: Eq {
         check Breaker::check;
         /// Opens after so many failures in a row; 0 switches this condition off.
         pub consecutive: u32 = defaulted(whole(0, 1_000_000), 5),
         /// Opens when at least this share of the last window failed.
         pub ratio: Option<Percent> = optional(percent()).note("off"),
-        /// Requests a window needs before `ratio` counts.
+        /// Opens when at least `slow_ratio` of the last window took longer than this until the
+        /// response's head. Probes that do open it again.
+        pub slow_after: Option<Duration> = optional(duration()).note("off"),
+        /// See `slow_after`.
+        pub slow_ratio: Percent = defaulted(percent(), Percent::whole_percent(50)),
+        /// Attempts a window needs before `ratio` and `slow_ratio` count.
         pub volume_min: u32 = defaulted(whole(1, 1_000_000), 20),
         /// Length of that window.
         pub window: Duration = defaulted(duration(), Duration::from_secs(10)),
@@ -87,6 +92,8 @@ object! {
         pub open: Duration = defaulted(duration(), Duration::from_secs(5)),
         /// Successful probes that close it.
         pub probes: u32 = defaulted(whole(1, 1_000), 1),
+        /// What it stands before.
+        pub scope: BreakerScope = defaulted(word::<BreakerScope>(), BreakerScope::Service),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -94,11 +101,22 @@ object! {
 
 impl Breaker {
     fn check(&self, node: &Node, decoder: &mut Decoder) {
-        if self.consecutive == 0 && self.ratio.is_none_or(|ratio| ratio == Percent(0)) {
+        let ratio = self.ratio.is_some_and(|ratio| ratio > Percent(0));
+        if self.consecutive == 0 && !ratio && self.slow_after.is_none() {
             let complaint = Complaint::new("this breaker never opens")
-                .hint("give it `consecutive` or `ratio`, or remove it");
+                .hint("give it `consecutive`, `ratio` or `slow_after`, or remove it");
             decoder.report(node.at, complaint);
         }
+    }
+}
+
+words! {
+    /// What a breaker stands before.
+    pub enum BreakerScope: Default {
+        /// Each endpoint: one whose breaker is open is left out; when all are open, 503 at once.
+        Endpoint = "endpoint",
+        /// The whole service: open, every request is answered with 503 at once.
+        Service (default) = "service",
     }
 }
 
@@ -112,6 +130,12 @@ object! {
         /// Ejects after so many gateway failures (502, 503, 504, connect and protocol errors) in a
         /// row.
         pub consecutive: u32 = defaulted(whole(1, 1_000_000), 5),
+        /// Ejects when at least this share of its attempts in the last `window` were such failures.
+        pub failure_share: Option<Percent> = optional(percent()).note("off"),
+        /// Attempts at one endpoint that a window needs before `failure_share` counts.
+        pub volume_min: u32 = defaulted(whole(1, 1_000_000), 20),
+        /// Length of that window.
+        pub window: Duration = defaulted(duration(), Duration::from_secs(10)),
         /// First ejection; multiplied by how often it happened.
         pub ejection: Duration = defaulted(duration(), Duration::from_secs(30)),
         /// Longest ejection.
@@ -136,6 +160,31 @@ impl Outlier {
 }
 
 object! {
+    /// Bounds of an adaptive limit. It begins at 100.
+    pub default struct Adaptive: Copy, Eq {
+        short Only(true) => |(), at| Adaptive { at, ..Adaptive::default() };
+        check Adaptive::check;
+        /// It never falls below.
+        pub min: u32 = defaulted(whole(1, 1_000_000), 10),
+        /// It never grows past.
+        pub max: Option<u32> = optional(whole(1, 1_000_000)).note("`limits.requests`"),
+        /// Where it was written.
+        pub at: Position = place(),
+    }
+}
+
+impl Adaptive {
+    fn check(&self, node: &Node, decoder: &mut Decoder) {
+        if let Some(max) = self.max
+            && max < self.min
+        {
+            let complaint = Complaint::new(format!("`max` {max} is below `min` {}", self.min));
+            decoder.report(node.at, complaint.hint("raise `max` or lower `min`"));
+        }
+    }
+}
+
+object! {
     /// Bounds on what is in flight towards a service, per proxy process. Each warns, in the log and
     /// in a metric, from four fifths on.
     pub default struct Limits: Eq {
@@ -147,6 +196,11 @@ object! {
         pub pending: u32 = defaulted(whole(0, 1_000_000), 1024),
         /// Most connections per endpoint and worker.
         pub connections: u32 = defaulted(whole(1, CONNECTIONS_MAX), 1024),
+        /// Finds by itself how many requests the service can have in flight, by how much longer
+        /// answers take than without a queue; the rest is refused with 503 (`shed`), the least
+        /// critical first (`criticality` of routes). `true` is the same as `{}`. For services that
+        /// answer promptly: long polls and WebSockets say nothing about load.
+        pub adaptive: Option<Adaptive> = optional(of::<Adaptive>()).note("off"),
         /// Where it was written.
         pub at: Position = place(),
     }

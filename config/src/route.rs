@@ -6,6 +6,7 @@ use crate::auth::Auth;
 use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
 use crate::compress::Compress;
 use crate::cors::Cors;
+use crate::criticality::Criticality;
 use crate::declare::{
     by_key, defaulted, empty, object, optional, place, required, variants, words,
 };
@@ -87,6 +88,10 @@ object! {
         pub response_bytes_max: Option<Size> = optional(size()).note("the service's"),
         /// Faults injected on purpose.
         pub fault: Option<Fault> = optional(of::<Fault>()).note("none"),
+        /// How much its requests matter when the service sheds load (`limits.adaptive`). What a
+        /// trusted proxy or the mesh says in `weir-criticality` goes before; a client cannot say it.
+        pub criticality: Option<Criticality> =
+            optional(word::<Criticality>()).note("`default`"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -124,6 +129,7 @@ impl Route {
             body_bytes_max: None,
             response_bytes_max: None,
             fault: None,
+            criticality: None,
             at: Position::default(),
         }
     }

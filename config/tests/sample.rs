@@ -11,12 +11,13 @@ use std::time::Duration;
 use http::HeaderName;
 
 use weir_config::auth::Jwks;
+use weir_config::criticality::Criticality;
 use weir_config::document::AccessLogTarget;
 use weir_config::grpc::GrpcStatus;
 use weir_config::limit::LimitKey;
 use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::proxy_protocol::ProxyProtocol;
-use weir_config::resilience::{Outlier, Retry, Timeouts};
+use weir_config::resilience::{BreakerScope, Outlier, Retry, Timeouts};
 use weir_config::route::{Action, RedirectQuery, Route};
 use weir_config::service::{Balance, Service, Source};
 use weir_config::template::Variable;
@@ -321,6 +322,8 @@ fn forms_of_a_route() {
     assert_eq!(it.request_headers.add[0].0, "x-b");
     assert_eq!(it.request_headers.remove.len(), 2);
 
+    let it = route("criticality: sheddable");
+    assert_eq!(it.criticality, Some(Criticality::Sheddable));
     let it = route("response_bytes_max: 5KiB");
     assert_eq!(it.response_bytes_max, Some(Size::kib(5)));
     let it = route("response_headers: { set: { x-a: \"{claim.sub} of {route.name}\" } }");
@@ -501,6 +504,28 @@ fn forms_of_a_service() {
     let it = service("{ mesh: a, response_bytes_max: 1MiB, retry: { retry_after_max: 5s } }");
     assert_eq!(it.response_bytes_max, Some(Size::kib(1024)));
     assert_eq!(it.retry.retry_after_max, Some(Duration::from_secs(5)));
+
+    let it = service(
+        "{ mesh: a, breaker: { slow_after: 1s, slow_ratio: 30%, scope: endpoint }, \
+         outlier: { failure_share: 25%, volume_min: 7, window: 3s }, \
+         limits: { adaptive: { min: 3, max: 9 } } }",
+    );
+    let breaker = it.breaker.unwrap();
+    assert_eq!(breaker.slow_after, Some(Duration::from_secs(1)));
+    assert_eq!(breaker.slow_ratio, Percent::whole_percent(30));
+    assert_eq!(breaker.scope, BreakerScope::Endpoint);
+    let outlier = (
+        it.outlier.failure_share,
+        it.outlier.volume_min,
+        it.outlier.window,
+    );
+    let expected = (Some(Percent::whole_percent(25)), 7, Duration::from_secs(3));
+    assert_eq!(outlier, expected);
+    let adaptive = it.limits.adaptive.unwrap();
+    assert_eq!((adaptive.min, adaptive.max), (3, Some(9)));
+    let it = service("{ mesh: a, limits: { adaptive: true } }");
+    let adaptive = it.limits.adaptive.unwrap();
+    assert_eq!((adaptive.min, adaptive.max), (10, None));
 
     let it = service("{ file: endpoints.yaml }");
     assert!(matches!(it.source, Source::File(_)));

@@ -8,19 +8,22 @@
 //! An attempt goes to an endpoint that is fit and untried, else to one that is fit. When less than
 //! the `panic` share of a service's endpoints is fit, fitness no longer counts: the few that are
 //! left would be overrun, and what looks like failing endpoints may be something else. A `panic` of
-//! zero means that unfit endpoints are never used. A request that asks for labels sees those that
+//! zero means that unfit endpoints are never used. Breakers of endpoints hold in panic too. A request that asks for labels sees those that
 //! have them and no others; who has them is found out when a membership compiles.
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use weir_config::endpoint::Endpoint;
+use weir_config::resilience::{Breaker, BreakerScope};
 
-use crate::live::EndpointLive;
+use crate::live::{EndpointLive, ServiceLive};
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::refusal::{Code, Refusal};
+use crate::resilience::{Came, Consent};
 use crate::snapshot::{Labels, Service, SubsetId};
 
 mod draw;
@@ -65,6 +68,8 @@ pub struct Chosen {
     /// The endpoint.
     pub member: Arc<Member>,
     choices: u32,
+    /// The consent of the endpoint's breaker.
+    consent: Consent,
 }
 
 /// Addresses already tried by a request.
@@ -107,6 +112,11 @@ impl Member {
         self.endpoint.healthy && !self.live.is_ejected(at)
     }
 
+    /// How long its breaker lets nothing through.
+    fn refuses(&self, breaker: &Breaker, at: Moment) -> Option<Duration> {
+        self.live.breaker()?.refuses(breaker, at)
+    }
+
     /// Whether it has all of these labels.
     fn has(&self, labels: &Labels) -> bool {
         let own = &self.endpoint.labels;
@@ -117,13 +127,21 @@ impl Member {
 }
 
 impl Chosen {
-    fn new(member: &Arc<Member>, pool: &Pool) -> Chosen {
+    fn new(member: &Arc<Member>, consent: Consent, pool: &Pool) -> Chosen {
         member.live.begin();
         let choices = u32::try_from(pool.members.len()).unwrap_or(u32::MAX);
         Chosen {
             member: member.clone(),
             choices,
+            consent,
         }
+    }
+
+    /// Tells the endpoint's breaker what came of the attempt.
+    pub(crate) fn settle(&self, breaker: &Breaker, live: &ServiceLive, came: Came, at: Moment) {
+        let owner = live.owner(Some(&self.member.endpoint.address));
+        let own = self.member.live.own_breaker();
+        own.settle(breaker, owner, &self.consent, came, at);
     }
 
     /// Among how many endpoints it was chosen.
@@ -136,6 +154,10 @@ impl Chosen {
 impl Drop for Chosen {
     fn drop(&mut self) {
         self.member.live.end();
+        // If nothing came of it.
+        if let Some(breaker) = self.member.live.breaker() {
+            breaker.abandon(&self.consent);
+        }
     }
 }
 
@@ -182,7 +204,10 @@ pub fn pick(
             few
         })
     };
-    let usable = |member: &Member| member.is_fit(at) || in_panic();
+    // Panic does not open breakers: what they keep from an endpoint stays away from it.
+    let breaker = service.breaker_of(BreakerScope::Endpoint);
+    let closed = |member: &Member| breaker.is_none_or(|it| member.refuses(it, at).is_none());
+    let usable = |member: &Member| closed(member) && (member.is_fit(at) || in_panic());
     let fresh = |member: &Member| !tried.has(member) && usable(member);
 
     let (index, again) = match draw::draw(service.balance, pool, draw, at, fresh) {
@@ -193,6 +218,9 @@ pub fn pick(
         }
     };
     let Some(index) = index else {
+        if let Some(after) = breaker.and_then(|breaker| all_refuse(breaker, pool, at)) {
+            return Err(Refusal::new(Code::BreakerOpen).with_retry_after(after));
+        }
         let all = pool.members.len();
         let detail = format!(
             "none of the {all} endpoints of service {:?} is fit",
@@ -217,7 +245,27 @@ pub fn pick(
         ),
         at: service.at,
     });
-    Ok(Chosen::new(member, pool))
+    let consent = match breaker {
+        None => Consent::free(),
+        Some(breaker) => {
+            let owner = service.live.owner(Some(&member.endpoint.address));
+            match member.live.own_breaker().enter(breaker, owner, at) {
+                Ok(consent) => consent,
+                // Another worker has just taken the last probe, so this one is left out now.
+                Err(_) => return pick(service, members, asks, tried, draw, at, note),
+            }
+        }
+    };
+    Ok(Chosen::new(member, consent, pool))
+}
+
+/// When the first breaker lets something through, where all endpoints have theirs open.
+fn all_refuse(breaker: &Breaker, pool: &Pool, at: Moment) -> Option<Duration> {
+    let mut first = Duration::MAX;
+    for member in &pool.members {
+        first = first.min(member.refuses(breaker, at)?);
+    }
+    Some(first)
 }
 
 /// Why there is nobody to choose.

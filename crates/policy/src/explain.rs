@@ -23,6 +23,7 @@ use crate::note::{Note, Recorder, Step};
 use crate::pipeline::admit::{self, Rehearsal};
 use crate::pipeline::{self, Admitted, Forward, Then};
 use crate::refusal::{Code, Refusal};
+use crate::resilience::BreakerState;
 use crate::rewrite;
 use crate::snapshot::{Role, ServiceId, Snapshot};
 use question::Question;
@@ -313,7 +314,12 @@ fn note_endpoints(members: &Members, at: Moment, place: Position, recorder: &mut
             (true, false) => "ejected",
             (false, false) => "unhealthy",
         };
-        let said = format!("{} is {state}", member.endpoint.address);
+        let breaker = member.live.breaker().map(|breaker| breaker.state());
+        let breaker = match breaker {
+            None | Some(BreakerState::Closed) => String::new(),
+            Some(state) => format!(", its breaker is {}", state.as_str()),
+        };
+        let said = format!("{} is {state}{breaker}", member.endpoint.address);
         recorder.note(|| Step {
             area: "endpoint",
             said,

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
@@ -18,7 +17,7 @@ use crate::moment::Moment;
 use crate::note::Note;
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
-use crate::resilience::{self, Pass, RetryPlan, TimeoutPlan};
+use crate::resilience::{self, Consent, RetryPlan, TimeoutPlan};
 use crate::rewrite::{Filled, strip_response};
 use crate::route::Params;
 use crate::shaping::Delayed;
@@ -100,10 +99,8 @@ pub struct Forward {
 pub struct Permit {
     /// The service's live state.
     pub live: Arc<ServiceLive>,
-    /// The breaker's consent.
-    pub(crate) pass: Pass,
-    /// Whether the breaker was told what came of it.
-    pub(crate) settled: AtomicBool,
+    /// The consent of the service's breaker.
+    pub(crate) consent: Consent,
 }
 
 /// How an attempt ended, as the engine saw it.

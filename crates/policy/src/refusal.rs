@@ -102,6 +102,8 @@ pub enum Code {
     ServiceOverloaded,
     /// No endpoint of the service has the labels that the route asks for.
     SubsetEmpty,
+    /// The service has more to do than it can, and others matter more.
+    Shed,
     /// TLS with the endpoint failed, or the wrong identity answered.
     TlsFailed,
     /// The token's time is over.

@@ -6,7 +6,8 @@
 //! safe (nothing was sent, or sending again changes nothing) *and* affordable (attempts left,
 //! budget left, breaker closed); every other failure is answered at once.
 //!
-//! What counts as a failure:
+//! What counts as a failure (a response that takes longer than `slow_after` is slow to the breaker
+//! besides, whatever its status):
 //!
 //! | outcome | breaker | endpoint (ejection, latency) |
 //! |---|---|---|
@@ -22,6 +23,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use weir_config::resilience::BreakerScope;
 
 use crate::balance::Chosen;
 use crate::grpc;
@@ -31,20 +33,25 @@ use crate::pipeline::{Attempt, FailureKind, Forward, Next, Outcome};
 use crate::refusal::{Code, Refusal};
 use crate::snapshot::Service;
 
+mod adaptive;
 mod breaker;
 mod budget;
+pub mod criticality;
 mod denied;
 mod ejection;
 mod plan;
 mod retry_after;
 mod window;
 
-pub use breaker::{BreakerLive, BreakerState, Pass};
+pub use adaptive::{Adaptive, AdaptivePlan};
+pub use breaker::{BreakerLive, BreakerState};
 pub use budget::Budget;
 pub use denied::{Denied, DeniedCounts};
+pub use ejection::{EjectionCounts, Grounds};
 pub use plan::{RetryPlan, TimeoutPlan, may_last};
 pub use retry_after::retry_after;
 
+pub(crate) use breaker::{Came, Consent, Owner};
 pub(crate) use ejection::{Ejection, may_eject};
 
 /// Judges a finished attempt: tells breaker, endpoint and latency about it, and decides whether its
@@ -67,15 +74,25 @@ pub fn judge(
     match sign_of_endpoint(attempt) {
         Sign::Failure => {
             endpoint.latency.punish(at.since(attempt.began), at);
-            if service.outlier.enabled && endpoint.ejection.fail(&service.outlier, at) {
-                eject(service, attempt.chosen, at, note);
+            if service.outlier.enabled
+                && let Some(grounds) = endpoint.ejection.fail(&service.outlier, at)
+            {
+                eject(service, attempt.chosen, grounds, at, note);
             }
         }
         Sign::None => {}
         Sign::Success => {
             endpoint.latency.observe(at.since(attempt.began), at);
-            endpoint.ejection.succeed();
+            endpoint.ejection.succeed(&service.outlier, at);
         }
+    }
+
+    // What it says about the load of the service: what was answered at once because something is
+    // broken says nothing.
+    if let Some(plan) = service.adaptive
+        && says_time(attempt.outcome)
+    {
+        live.adaptive.answer(plan, at.since(attempt.began), at);
     }
 
     // What it says about the service.
@@ -84,7 +101,14 @@ pub fn judge(
         && sign != Sign::None
     {
         let failed = sign == Sign::Failure;
-        live.breaker.settle(breaker, &forward.permit, failed, at);
+        let came = Came::of(breaker, failed, at.since(attempt.began));
+        match breaker.scope {
+            BreakerScope::Endpoint => attempt.chosen.settle(breaker, live, came, at),
+            BreakerScope::Service => {
+                let (owner, consent) = (live.owner(None), &forward.permit.consent);
+                live.breaker.settle(breaker, owner, consent, came, at);
+            }
+        }
     }
 
     let decision = decide(service, forward, method, attempt, at, draw);
@@ -102,16 +126,15 @@ pub fn judge(
     }
 }
 
-fn eject(service: &Service, chosen: &Chosen, at: Moment, note: &mut impl Note) {
-    let ejected = service
-        .live
-        .eject(&service.outlier, &chosen.member.live, at);
+fn eject(service: &Service, chosen: &Chosen, grounds: Grounds, at: Moment, note: &mut impl Note) {
+    let address = chosen.member.endpoint.address.as_str();
+    let endpoint = (address, &*chosen.member.live);
+    let ejected = service.live.eject(&service.outlier, endpoint, grounds, at);
     note.note(|| Step {
         area: "endpoint",
         said: format!(
-            "{} failed {} times in a row and is {}",
-            chosen.member.endpoint.address,
-            service.outlier.consecutive,
+            "{address} failed too often ({}) and is {}",
+            grounds.as_str(),
             if ejected {
                 "ejected"
             } else {
@@ -180,7 +203,7 @@ fn decide(
 
 /// Whether the breaker has left the state under which this request was let through.
 fn live_breaker_refuses(service: &Service, forward: &Forward) -> bool {
-    service.live.breaker.has_moved_on(forward.permit.pass)
+    service.live.breaker.has_moved_on(&forward.permit.consent)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +272,16 @@ fn sign_of_service(attempt: &Attempt<'_>) -> Sign {
         Outcome::Failure { .. } => Sign::Failure,
         Outcome::Response { status } if status.is_server_error() || failed => Sign::Failure,
         Outcome::Response { .. } => Sign::Success,
+    }
+}
+
+/// Whether the time of an attempt says how busy the service is.
+fn says_time(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Failure { kind, .. } => {
+            matches!(kind, FailureKind::PerTry | FailureKind::Timeout)
+        }
+        Outcome::Response { status } => !status.is_server_error(),
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use weir_config::criticality::Criticality;
 use weir_config::document::AccessLog;
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
+use weir_config::resilience::{Breaker, BreakerScope};
 use weir_config::service::{Balance, Protocol, Source, UpstreamTls};
 use weir_config::{ConfigError, Document, Position};
 
@@ -17,7 +19,7 @@ use crate::compress::{CompressPlan, RouteCompress};
 use crate::cors::CorsPlan;
 use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
-use crate::resilience::{RetryPlan, TimeoutPlan};
+use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, RedirectPlan, RespondPlan, RewritePlan};
 use crate::route::{Matcher, RouteTable, VersionPlan};
 use crate::shaping::Shaping;
@@ -117,6 +119,8 @@ pub struct Route {
     pub body_bytes_max: u64,
     /// What is done to its traffic beyond sending it on; `None` for most routes.
     pub shaping: Option<Box<Shaping>>,
+    /// How much its requests matter.
+    pub criticality: Option<Criticality>,
     /// Its index in the document's routes; `None` for a built-in one.
     pub written: Option<usize>,
     /// Where it was written.
@@ -179,8 +183,10 @@ pub struct Service {
     pub pending_max: u32,
     /// Most requests in flight.
     pub requests_max: u32,
+    /// Bounds of its adaptive limit, where it has one.
+    pub adaptive: Option<AdaptivePlan>,
     /// Breaker settings.
-    pub breaker: Option<weir_config::resilience::Breaker>,
+    pub breaker: Option<Breaker>,
     /// Ejection settings.
     pub outlier: weir_config::resilience::Outlier,
     /// Deadlines for requests of Weir's own to it (keys, for instance).
@@ -279,6 +285,13 @@ impl Snapshot {
 }
 
 impl Service {
+    /// Its breaker, where that stands before this.
+    #[must_use]
+    pub fn breaker_of(&self, scope: BreakerScope) -> Option<&Breaker> {
+        let breaker = self.breaker.as_ref();
+        breaker.filter(|breaker| breaker.scope == scope)
+    }
+
     /// The labels of a subset in words, beginning with a space; empty for the whole.
     pub(crate) fn labels_text(&self, subset: Option<SubsetId>) -> String {
         let labels = subset.and_then(|it| self.subsets.get(usize::from(it.0)));

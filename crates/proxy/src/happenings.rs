@@ -17,6 +17,25 @@ fn tell_all(service: &Service) {
     let name = &*service.name;
     for event in service.live.news().take() {
         match event {
+            Event::Breaker { endpoint, state } => {
+                let (endpoint, state) = (endpoint.as_deref(), state.as_str());
+                tracing::warn!(service = name, endpoint, state, "a circuit breaker changed");
+            }
+            Event::Ejected {
+                endpoint,
+                grounds,
+                out,
+            } => {
+                let (endpoint, grounds) = (&*endpoint, grounds.as_str());
+                let seconds = out.as_secs_f64();
+                tracing::warn!(
+                    service = name,
+                    endpoint,
+                    grounds,
+                    seconds,
+                    "an endpoint is ejected"
+                );
+            }
             Event::LimitNearlyFull { limit, used, max } => {
                 tracing::warn!(
                     service = name,

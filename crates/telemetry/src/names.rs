@@ -84,6 +84,8 @@ pub const ROUTE: &str = "route";
 pub const SERVICE: &str = "service";
 /// Label: status class (`1xx` … `5xx`, `none` when no status was sent).
 pub const STATUS: &str = "status";
+/// Label: criticality of a request.
+pub const CLASS: &str = "class";
 /// Label: key of a service's limit.
 pub const LIMIT: &str = "limit";
 /// Label: status of a gRPC call (`0` … `16`, `none` when none was sent).
@@ -172,9 +174,19 @@ metrics! {
     LIMITS_REACHED: Counter = "weir_upstream_limits_reached_total" [SERVICE, LIMIT],
         "How often a limit refused a request (requests, pending) or made it wait (connections).";
     BREAKER_STATE: Gauge = "weir_upstream_breaker_state" [SERVICE],
-        "Circuit breaker of a service: 0 closed, 1 half open, 2 open.";
+        "Circuit breaker of a whole service: 0 closed, 1 half open, 2 open.";
+    BREAKERS_OPENED: Counter = "weir_upstream_breakers_opened_total" [SERVICE],
+        "How often the circuit breaker of a service, or of one of its endpoints, opened.";
     ENDPOINTS: Gauge = "weir_upstream_endpoints" [SERVICE, STATE],
-        "Endpoints of a service by state: fit, or ejected for failures.";
+        "Endpoints of a service by state: fit, ejected for failures, or left out by their breaker.";
+    EJECTIONS: Counter = "weir_upstream_ejections_total" [SERVICE, REASON],
+        "Endpoints ejected, by what they did: consecutive or failure-share.";
+    EJECTIONS_WITHHELD: Counter = "weir_upstream_ejections_withheld_total" [SERVICE],
+        "Ejections that did not happen because of `outlier.share_max`.";
+    ADAPTIVE_LIMIT: Gauge = "weir_upstream_adaptive_limit" [SERVICE],
+        "Requests in flight that the adaptive limit of a service allows now.";
+    SHED: Counter = "weir_upstream_shed_total" [SERVICE, CLASS],
+        "Requests refused by the adaptive limit of a service, by criticality.";
 
     // Configuration in this process.
     CONFIG_REVISION: Gauge = "weir_config_revision_number" [],

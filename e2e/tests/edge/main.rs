@@ -4,6 +4,7 @@
 
 mod balancing;
 mod bounds;
+mod breakers;
 mod compression;
 mod cors;
 mod deadlines;
@@ -19,6 +20,7 @@ mod requests;
 mod rewriting;
 mod routing;
 mod service_limits;
+mod shedding;
 mod signing;
 mod smuggling;
 mod streams;

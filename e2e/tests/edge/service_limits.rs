@@ -155,19 +155,20 @@ async fn another_endpoint_serves_what_finds_no_connection() {
               app:
                 endpoints: [\"{}\", \"{}\"]
                 timeouts: {{ response: 60s }}
-                limits: {{ connections: 2, pending: 0 }}
+                limits: {{ connections: 3, pending: 0 }}
             routes: [{{ path: \"/*\", to: app }}]
             ",
             full.addr(),
             free.addr()
         ))
         .await;
-    let held = hold(&gateway, 4);
-    full.wait_for_requests(2, DEADLINE).await;
+    let held = hold(&gateway, 6);
+    full.wait_for_requests(3, DEADLINE).await;
+    becomes(&gateway, "weir_upstream_requests_active", &[], 3.0).await;
     for number in 0..6 {
         let answer = gateway.post("/x", &[], "once").await;
         assert_eq!(answer.text(), "free", "{number}");
     }
-    assert_eq!(full.request_count(), 2);
+    assert_eq!(full.request_count(), 3);
     held.iter().for_each(|request| request.abort());
 }

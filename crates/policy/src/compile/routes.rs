@@ -140,6 +140,7 @@ pub(super) fn built_in(
         compress: RouteCompress::default(),
         body_bytes_max: u64::MAX,
         shaping: None,
+        criticality: None,
         written: None,
         at,
     }
@@ -174,6 +175,7 @@ fn route(
     let action = action(scope, index, written, Some(places), faults);
     let versions = versions(index, written, &matcher, faults);
     let shaping = super::shaping::compile(index, written, faults);
+    warn_criticality(scope, index, &action, faults);
     if !attached {
         return None;
     }
@@ -192,6 +194,7 @@ fn route(
         compress: RouteCompress::compile(written.compress.as_ref()),
         body_bytes_max: body_bytes_max(written, scope.role),
         shaping,
+        criticality: written.criticality,
         matcher,
         written: Some(index),
         at: written.at,
@@ -238,6 +241,28 @@ fn warn_merged_slashes(index: usize, written: &Written, faults: &mut Faults) {
             problem,
             None,
         );
+    }
+}
+
+/// Nothing is shed where no limit is adaptive.
+fn warn_criticality(scope: &Scope<'_>, index: usize, action: &Action, faults: &mut Faults) {
+    let written = &scope.document.routes[index];
+    let Some(class) = written.criticality else {
+        return;
+    };
+    let adapts = |id: ServiceId| {
+        let (_, service) = &scope.document.services[id.0 as usize];
+        service.limits.adaptive.is_some()
+    };
+    let adaptive = match action {
+        Action::Forward(destinations) => destinations.iter().any(|it| adapts(it.service)),
+        Action::Redirect(_) | Action::Respond(_) => false,
+    };
+    if !adaptive {
+        let path = format!("routes[{index}].criticality");
+        let problem = format!("`{}` changes nothing at this proxy", class.as_str());
+        let hint = "requests are shed where a service has `limits: { adaptive: true }`";
+        faults.warn(path, written.at, problem, Some(hint.to_owned()));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use weir_config::endpoint::Endpoint;
 use weir_config::proxy_protocol::ProxyProtocol;
-use weir_config::resilience::{Outlier, Retry, Timeouts};
+use weir_config::resilience::{Limits, Outlier, Retry, Timeouts};
 use weir_config::service::{Balance, Protocol, Service as Written, Source, UpstreamTls};
 use weir_config::units::{Percent, Size};
 use weir_config::{Document, Located, Position};
@@ -16,7 +16,7 @@ use weir_config::{Document, Located, Position};
 use super::faults::Faults;
 use super::subsets;
 use crate::live::Live;
-use crate::resilience::{RetryPlan, TimeoutPlan};
+use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
 use crate::snapshot::{Labels, Role, Service, ServiceId};
 
 /// Name of the service that stands for a sidecar's application.
@@ -82,6 +82,7 @@ fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> 
         connections_max: written.limits.connections,
         pending_max: written.limits.pending,
         requests_max: written.limits.requests,
+        adaptive: adaptive(&written.limits),
         breaker: written.breaker.clone(),
         outlier: written.outlier.clone(),
         timeouts: TimeoutPlan::resolve(&written.timeouts, &Timeouts::default()),
@@ -115,20 +116,29 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
         connections_max: INBOUND_CONNECTIONS_MAX,
         pending_max: INBOUND_REQUESTS_MAX,
         requests_max: INBOUND_REQUESTS_MAX,
+        // The one place that sees all callers of the application.
+        adaptive: written.and_then(|(_, service)| adaptive(&service.limits)),
         breaker: None,
         outlier: Outlier {
             enabled: false,
             consecutive: 0,
-            ejection: Duration::ZERO,
-            ejection_max: Duration::ZERO,
             share_max: Percent(0),
             panic: Percent(0),
-            at: Position::default(),
+            ..Outlier::default()
         },
         timeouts: inbound_timeouts(),
         live: live.service(INBOUND),
         at: written.map_or_else(Position::default, |(_, service)| service.at),
     }
+}
+
+fn adaptive(limits: &Limits) -> Option<AdaptivePlan> {
+    let written = limits.adaptive?;
+    let max = written.max.unwrap_or(limits.requests);
+    Some(AdaptivePlan {
+        min: written.min.min(max),
+        max,
+    })
 }
 
 /// Deadlines towards a sidecar's own application.

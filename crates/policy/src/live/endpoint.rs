@@ -3,11 +3,12 @@
 //! The rules are next to their features: which latency counts is `balance`'s matter
 //! ([`Latency`]), who is ejected is `resilience`'s ([`Ejection`]).
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::balance::latency::Latency;
 use crate::moment::Moment;
-use crate::resilience::Ejection;
+use crate::resilience::{BreakerLive, Ejection};
 
 /// Live state of one endpoint: requests in flight, decaying latency, failures in a row, ejection.
 /// Aligned so that two endpoints never share a cache line (nor the pair that is prefetched).
@@ -19,6 +20,8 @@ pub struct EndpointLive {
     pub(crate) latency: Latency,
     /// Whether it is taken out for a while.
     pub(crate) ejection: Ejection,
+    /// Its circuit breaker, where the service has one for each endpoint.
+    breaker: OnceLock<Box<BreakerLive>>,
 }
 
 impl EndpointLive {
@@ -44,6 +47,17 @@ impl EndpointLive {
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.ejection.failures()
+    }
+
+    /// Its circuit breaker, where the service has one for each endpoint and it was asked before.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&BreakerLive> {
+        self.breaker.get().map(Box::as_ref)
+    }
+
+    /// Its circuit breaker, made when it is first asked for.
+    pub(crate) fn own_breaker(&self) -> &BreakerLive {
+        self.breaker.get_or_init(Box::default)
     }
 
     pub(crate) fn begin(&self) {

@@ -8,12 +8,30 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::live::Limit;
+use crate::resilience::{BreakerState, Grounds};
 
 /// Something worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// A breaker changed its state.
+    Breaker {
+        /// The endpoint it belongs to; `None` for the whole service.
+        endpoint: Option<Box<str>>,
+        /// What it is now.
+        state: BreakerState,
+    },
+    /// An endpoint was ejected.
+    Ejected {
+        /// Its address.
+        endpoint: Box<str>,
+        /// Why.
+        grounds: Grounds,
+        /// For how long.
+        out: Duration,
+    },
     /// The use of a limit has come within a fifth of it. Told at most once a minute and limit.
     LimitNearlyFull {
         /// Which.

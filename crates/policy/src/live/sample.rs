@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::Position;
+use weir_config::criticality::Criticality;
 use weir_config::endpoint::Endpoint;
-use weir_config::resilience::{Breaker, Outlier, Retry, Timeouts};
+use weir_config::resilience::{Breaker, BreakerScope, Outlier, Retry, Timeouts};
 use weir_config::service::{Balance, Protocol, Source};
 use weir_config::units::Percent;
 
@@ -30,6 +31,7 @@ pub(crate) fn service(balance: Balance) -> Service {
         connections_max: 1024,
         pending_max: 1024,
         requests_max: 4096,
+        adaptive: None,
         breaker: None,
         outlier: outlier(),
         timeouts: TimeoutPlan::resolve(&Timeouts::default(), &Timeouts::default()),
@@ -42,6 +44,9 @@ pub(crate) fn outlier() -> Outlier {
     Outlier {
         enabled: true,
         consecutive: 5,
+        failure_share: None,
+        volume_min: 20,
+        window: Duration::from_secs(10),
         ejection: Duration::from_secs(30),
         ejection_max: Duration::from_secs(300),
         share_max: Percent(50_000),
@@ -56,8 +61,11 @@ pub(crate) fn breaker() -> Breaker {
         ratio: None,
         volume_min: 20,
         window: Duration::from_secs(10),
+        slow_after: None,
+        slow_ratio: Percent(50_000),
         open: Duration::from_secs(5),
         probes: 1,
+        scope: BreakerScope::Service,
         at: Position::default(),
     }
 }
@@ -84,7 +92,7 @@ pub(crate) fn forward(service: &Service, at: Moment) -> Result<Forward, Refusal>
         retry: RetryPlan::resolve(&Retry::default(), &Retry::default()),
         response_bytes_max: u64::MAX,
         call: None,
-        permit: service.live.enter(service, at)?,
+        permit: service.live.enter(service, Criticality::Default, at)?,
     })
 }
 

@@ -2,18 +2,22 @@
 //! address.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use weir_config::criticality::Criticality;
 use weir_config::endpoint::Endpoint;
-use weir_config::resilience::Outlier;
+use weir_config::resilience::{BreakerScope, Outlier};
 
-use crate::live::{EndpointLive, Limit, LimitUse, News};
+use crate::live::{EndpointLive, Event, Limit, LimitUse, News};
 use crate::moment::Moment;
 use crate::pipeline::Permit;
 use crate::refusal::{Code, Refusal};
-use crate::resilience::{BreakerLive, Budget, DeniedCounts, Pass, may_eject};
+use crate::resilience::criticality::within;
+use crate::resilience::{
+    Adaptive, BreakerLive, Budget, Consent, DeniedCounts, EjectionCounts, Grounds, Owner, may_eject,
+};
 use crate::snapshot::Service;
 
 /// Live state of one service: requests in flight, breaker, retry budget, and per address the state
@@ -29,8 +33,14 @@ pub struct ServiceLive {
     pub(crate) limits: LimitUse,
     /// What is worth a line in the log.
     pub(crate) news: News,
+    /// How many requests it can have in flight.
+    pub(crate) adaptive: Adaptive,
+    /// By [`Criticality`].
+    shed: [AtomicU64; Criticality::ALL.len()],
     /// The circuit breaker.
     pub(crate) breaker: BreakerLive,
+    breakers_opened: AtomicU64,
+    ejections: EjectionCounts,
     /// The retry budget.
     pub(crate) budget: Budget,
     /// Attempts that were wanted and not made.
@@ -39,26 +49,37 @@ pub struct ServiceLive {
 }
 
 impl ServiceLive {
-    /// Takes a permit for one request: within the bound of requests in flight, and with the
-    /// breaker's consent.
+    /// Takes a permit for one request: within the bound of requests in flight, within what the
+    /// adaptive limit leaves to its class, and with the breaker's consent.
     ///
     /// # Errors
-    /// `service-overloaded` or `breaker-open`.
-    pub fn enter(self: &Arc<Self>, service: &Service, at: Moment) -> Result<Permit, Refusal> {
+    /// `service-overloaded`, `shed` or `breaker-open`.
+    pub fn enter(
+        self: &Arc<Self>,
+        service: &Service,
+        class: Criticality,
+        at: Moment,
+    ) -> Result<Permit, Refusal> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on the permit's drop gives the place back, whatever is answered.
         let mut permit = Permit {
             live: self.clone(),
-            pass: Pass::FREE,
-            settled: AtomicBool::new(false),
+            consent: Consent::free(),
         };
         if before >= service.requests_max {
             self.limits.reached(Limit::Requests);
             return Err(Refusal::new(Code::ServiceOverloaded).with_retry_after(OVERLOAD_PAUSE));
         }
-        if let Some(breaker) = &service.breaker {
-            match self.breaker.enter(breaker, at) {
-                Ok(pass) => permit.pass = pass,
+        if let Some(plan) = service.adaptive {
+            if before >= within(class, self.adaptive.limit(plan)) {
+                self.shed[class as usize].fetch_add(1, Ordering::Relaxed);
+                return Err(Refusal::new(Code::Shed).with_retry_after(OVERLOAD_PAUSE));
+            }
+            self.adaptive.enter(before.saturating_add(1));
+        }
+        if let Some(breaker) = service.breaker_of(BreakerScope::Service) {
+            match self.breaker.enter(breaker, self.owner(None), at) {
+                Ok(consent) => permit.consent = consent,
                 Err(after) => {
                     return Err(Refusal::new(Code::BreakerOpen).with_retry_after(after));
                 }
@@ -91,6 +112,39 @@ impl ServiceLive {
     #[must_use]
     pub fn news(&self) -> &News {
         &self.news
+    }
+
+    /// How many requests it can have in flight, as far as its adaptive limit knows.
+    #[must_use]
+    pub fn adaptive(&self) -> &Adaptive {
+        &self.adaptive
+    }
+
+    /// Requests of this class that the adaptive limit refused, ever.
+    #[must_use]
+    pub fn shed_total(&self, class: Criticality) -> u64 {
+        self.shed[class as usize].load(Ordering::Relaxed)
+    }
+
+    /// How often its breakers opened, that of the service or those of endpoints, ever.
+    #[must_use]
+    pub fn breakers_opened(&self) -> u64 {
+        self.breakers_opened.load(Ordering::Relaxed)
+    }
+
+    /// The service as owner of its breaker, or of that of an endpoint.
+    pub(crate) fn owner<'a>(&'a self, endpoint: Option<&'a str>) -> Owner<'a> {
+        Owner {
+            news: &self.news,
+            opened: &self.breakers_opened,
+            endpoint,
+        }
+    }
+
+    /// Endpoints ejected for this reason, and ejections that `share_max` forbade, ever.
+    #[must_use]
+    pub fn ejections(&self) -> &EjectionCounts {
+        &self.ejections
     }
 
     /// The circuit breaker.
@@ -143,8 +197,14 @@ impl ServiceLive {
         states
     }
 
-    /// Ejects an endpoint that has failed too often in a row, unless too many are ejected already.
-    pub(crate) fn eject(&self, outlier: &Outlier, endpoint: &EndpointLive, at: Moment) -> bool {
+    /// Ejects an endpoint that has failed too often, unless too many are ejected already.
+    pub(crate) fn eject(
+        &self,
+        outlier: &Outlier,
+        (address, endpoint): (&str, &EndpointLive),
+        grounds: Grounds,
+        at: Moment,
+    ) -> bool {
         if at.nanos < self.ejection_not_before.load(Ordering::Relaxed) {
             return false;
         }
@@ -155,10 +215,20 @@ impl ServiceLive {
         if !may_eject(outlier, ejected, live.len()) {
             let again = at.plus(EJECTION_RETRY).nanos;
             self.ejection_not_before.store(again, Ordering::Relaxed);
+            self.ejections.withheld();
             return false;
         }
-        endpoint.ejection.eject(outlier, at);
+        let out = endpoint.ejection.eject(outlier, at);
         drop(known);
+        let Some(out) = out else {
+            return false;
+        };
+        self.ejections.ejected(grounds);
+        self.news.add(Event::Ejected {
+            endpoint: address.into(),
+            grounds,
+            out,
+        });
         true
     }
 
@@ -174,10 +244,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let before = self.live.in_flight.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "a permit was returned that was never taken");
-        if !*self.settled.get_mut() {
-            // Nothing came of it: the client went away, or no endpoint was there.
-            self.live.breaker.abandon(self.pass);
-        }
+        // If nothing came of it: the client went away, or no endpoint was there.
+        self.live.breaker.abandon(&self.consent);
     }
 }
 

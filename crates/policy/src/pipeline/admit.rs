@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Version};
+use weir_config::criticality::Criticality;
 use weir_config::limit::LimitKey;
+use weir_config::resilience::BreakerScope;
 use weir_config::service::Protocol;
 
 use super::{Admitted, Forward, Then, answer, client};
@@ -19,11 +21,13 @@ use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::refusal::{Code, Known, Refusal};
 use crate::request::RequestView;
+use crate::resilience::AdaptivePlan;
+use crate::resilience::criticality::{class_of, within};
 use crate::rewrite::{self, Values, has_token};
 use crate::route::{Found, Miss, Wanted, host, path};
 use crate::shaping::Delayed;
 use crate::shaping::fault::Injected;
-use crate::snapshot::{Action, Destination, Listener, Route, Snapshot};
+use crate::snapshot::{Action, Destination, Listener, Route, Service, Snapshot};
 
 /// What a rehearsal does otherwise than a request: limits are asked without spending anything, and
 /// a token may be assumed.
@@ -163,11 +167,15 @@ fn decide(
             let index = own.start + index;
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(request)?;
-            let call = Call::of(request)?;
+            let brings = Brings {
+                call: Call::of(request)?,
+                class: class(snapshot, destination, listener, route, request),
+            };
             match injected.delay {
-                None => Then::Forward(enter(snapshot, destination, call, at, note)?),
+                None => Then::Forward(enter(snapshot, destination, brings, at, note)?),
                 Some(pause) => {
-                    Then::Delayed(Box::new(Delayed::entering(index, destination, pause, call)))
+                    let delayed = Delayed::entering(index, destination, pause, brings);
+                    Then::Delayed(Box::new(delayed))
                 }
             }
         }
@@ -429,11 +437,42 @@ fn injected(route: &Route, request: &RequestView<'_>, draw: u64, note: &mut impl
     }
 }
 
+/// What a request brings to the service that it enters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Brings {
+    /// What it is, where it is a gRPC call.
+    pub(crate) call: Option<Call>,
+    /// How much it matters.
+    pub(crate) class: Criticality,
+}
+
+/// How much a request matters, where its service may shed it.
+fn class(
+    snapshot: &Snapshot,
+    destination: &Destination,
+    listener: &Listener,
+    route: &Route,
+    request: &RequestView<'_>,
+) -> Criticality {
+    if snapshot.service(destination.service).adaptive.is_none() {
+        return Criticality::Default;
+    }
+    let trusted = !listener.edge || snapshot.trusts(request.remote.to_canonical());
+    class_of(route.criticality, request.headers, trusted)
+}
+
+fn adaptive_text(service: &Service, plan: AdaptivePlan, class: Criticality) -> String {
+    let limit = service.live.adaptive().limit(plan);
+    let share = within(class, limit);
+    let class = class.as_str();
+    format!("the service can have {limit} in flight now, {share} of them with `{class}`")
+}
+
 /// Takes a place at the service of a destination.
 pub(crate) fn enter(
     snapshot: &Snapshot,
     destination: &Destination,
-    call: Option<Call>,
+    Brings { call, class }: Brings,
     at: Moment,
     note: &mut impl Note,
 ) -> Result<Forward, Refusal> {
@@ -475,7 +514,21 @@ pub(crate) fn enter(
             at: destination.at,
         });
     }
-    let permit = service.live.enter(service, at)?;
+    if let Some(plan) = service.adaptive {
+        note.note(|| Step {
+            area: "limits",
+            said: adaptive_text(service, plan, class),
+            at: service.at,
+        });
+    }
+    if service.breaker_of(BreakerScope::Service).is_some() {
+        note.note(|| Step {
+            area: "breaker",
+            said: format!("the breaker is {}", service.live.breaker().state().as_str()),
+            at: service.at,
+        });
+    }
+    let permit = service.live.enter(service, class, at)?;
     Ok(Forward {
         service: destination.service,
         asks: Asks {

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderValue, Uri, request};
+use weir_config::criticality::Criticality;
 
 use super::Admitted;
+use crate::resilience::criticality::{CRITICALITY_HEADER, class_of};
 use crate::rewrite::{self, NewHost, Origin};
 use crate::route::host;
 use crate::snapshot::{Route, Snapshot};
@@ -23,11 +25,22 @@ pub(super) fn prepare(
     let edge = snapshot.listener(admitted.listener).edge;
     let trusted = edge && snapshot.trusts(remote.to_canonical());
     let host = asked_host(head);
+
+    // In the mesh the field stays as it came, unless the route has something to say.
+    let class = (edge || route.criticality.is_some())
+        .then(|| class_of(route.criticality, &head.headers, !edge || trusted))
+        .filter(|class| *class != Criticality::Default);
+
     // What spoke about the connection, and what nobody outside may say.
     let distrust = edge && !trusted;
     rewrite::strip_request(&mut head.headers, |name| {
         (distrust && rewrite::is_forgeable(name)) || (edge && name.starts_with("weir-"))
     });
+
+    if let Some(class) = class {
+        let value = HeaderValue::from_static(class.as_str());
+        head.headers.insert(CRITICALITY_HEADER, value);
+    }
 
     // Where it goes.
     let origin = Origin {

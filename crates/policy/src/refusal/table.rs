@@ -42,6 +42,7 @@ pub(super) const ALL: &[Code] = &[
     Code::ResponseTooLarge,
     Code::RewriteFailed,
     Code::ServiceOverloaded,
+    Code::Shed,
     Code::SubsetEmpty,
     Code::TlsFailed,
     Code::TokenExpired,
@@ -284,6 +285,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The service has no endpoint of the kind asked for",
             "Endpoints are there, but none has all the `labels` of the route's destination: is an \
              instance with them running and registered?",
+        ) },
+        Code::Shed => const { &new(
+            "shed", StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached",
+            "The service has more to do than it can",
+            "Answers take longer than without a queue, so `limits.adaptive` of the service lets \
+             fewer in flight, the least critical last: see `criticality` of the route.",
         ) },
         Code::TlsFailed => const { &new(
             "tls-failed", StatusCode::BAD_GATEWAY, "tls_protocol_error",

@@ -1,38 +1,38 @@
-//! The circuit breaker of a service.
+//! The circuit breaker of a service or of one endpoint.
 //!
-//! Motivation: a service that fails as a whole is spared the requests it cannot answer, and clients
-//! are spared the wait. One word holds kind, generation and what belongs to the kind, so every
+//! Motivation: what fails as a whole is spared the requests it cannot answer, and clients are
+//! spared the wait. One word holds kind, generation and what belongs to the kind, so every
 //! transition is one compare-and-swap and no reader ever sees half of one.
 //!
-//! Transitions (each starts a new *generation*):
+//! Transitions (each starts a new *generation*, and is told once, by whoever made it):
 //! - *closed* → *open*: `consecutive` failures in a row, or at least `ratio` of at least
-//!   `volume_min` attempts in the last `window` failed.
+//!   `volume_min` attempts in the last `window` failed, or `slow_ratio` of them were slow.
 //! - *open* → *half-open*: `open` has passed and a request comes; that request is the first probe.
-//! - *half-open* → *closed*: `probes` probes succeeded. The window starts empty.
-//! - *half-open* → *open*: one probe failed.
+//! - *half-open* → *closed*: `probes` probes succeeded. The windows start empty.
+//! - *half-open* → *open*: one probe failed or was slow.
 //!
 //! Rules:
 //! - A half-open breaker has at most `probes` probes out or succeeded; every other request is
 //!   refused.
-//! - A request carries the generation that let it through ([`Pass`]); what comes of it later, in
+//! - A request carries the generation that let it through ([`Consent`]); what comes of it later, in
 //!   another generation, says nothing about this one and is ignored.
 //! - A probe of which nothing came (the client left, there was no endpoint) gives its place back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_config::resilience::Breaker;
 
+use crate::live::{Event, News};
 use crate::moment::Moment;
-use crate::pipeline::Permit;
 use crate::resilience::window::{Add, Window};
 
 /// State of a breaker; its settings come with every call, since they may change with a reload.
 #[derive(Debug, Default)]
 pub struct BreakerLive {
     word: AtomicU64,
-    opened: AtomicU64,
-    window: Window,
+    failed: Window,
+    slow: Window,
 }
 
 /// What a breaker is doing.
@@ -46,19 +46,81 @@ pub enum BreakerState {
     Open,
 }
 
-/// The consent of a breaker with one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
-    generation: u64,
-    probe: bool,
+impl BreakerState {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::HalfOpen => "half-open",
+            BreakerState::Open => "open",
+        }
+    }
 }
 
-impl Pass {
-    /// The pass of a request that no breaker was asked about.
-    pub const FREE: Pass = Pass {
-        generation: GENERATION_NONE,
-        probe: false,
-    };
+/// Whose breaker it is, and where its transitions are told and counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) news: &'a News,
+    /// Counts openings.
+    pub(crate) opened: &'a AtomicU64,
+    /// The endpoint's address; `None` for the whole service.
+    pub(crate) endpoint: Option<&'a str>,
+}
+
+impl Owner<'_> {
+    fn tell(self, state: BreakerState) {
+        if state == BreakerState::Open {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        self.news.add(Event::Breaker {
+            endpoint: self.endpoint.map(Into::into),
+            state,
+        });
+    }
+}
+
+/// What came of an attempt, as a breaker sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Came {
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
+}
+
+impl Came {
+    /// An attempt that took so long.
+    pub(crate) fn of(breaker: &Breaker, failed: bool, took: Duration) -> Came {
+        let slow = breaker.slow_after.is_some_and(|after| took > after);
+        Came { failed, slow }
+    }
+
+    fn is_bad(self) -> bool {
+        self.failed || self.slow
+    }
+}
+
+/// The consent of a breaker with one request.
+#[derive(Debug)]
+pub(crate) struct Consent {
+    generation: u64,
+    probe: bool,
+    /// Whether the breaker was told what came of it.
+    settled: AtomicBool,
+}
+
+impl Consent {
+    /// The consent with a request that no breaker was asked about.
+    pub(crate) fn free() -> Consent {
+        Consent::of(GENERATION_NONE, false)
+    }
+
+    fn of(generation: u64, probe: bool) -> Consent {
+        Consent {
+            generation,
+            probe,
+            settled: AtomicBool::new(false),
+        }
+    }
 }
 
 impl BreakerLive {
@@ -66,33 +128,39 @@ impl BreakerLive {
     /// over.
     #[must_use]
     pub fn state(&self) -> BreakerState {
-        match self.load().kind {
-            Kind::Closed { .. } => BreakerState::Closed,
-            Kind::HalfOpen { .. } => BreakerState::HalfOpen,
-            Kind::Open { .. } => BreakerState::Open,
-        }
+        self.load().state()
     }
 
-    /// How often it opened, ever.
+    /// After which time to ask again; `None` when a request would be let through now.
     #[must_use]
-    pub fn opened_total(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
+    pub fn refuses(&self, breaker: &Breaker, at: Moment) -> Option<Duration> {
+        match self.load().kind {
+            Kind::Closed { .. } => None,
+            Kind::HalfOpen { out, succeeded } => {
+                let full = u32::from(out) + u32::from(succeeded) >= u32::from(probes(breaker));
+                full.then_some(PROBES_PAUSE)
+            }
+            Kind::Open { until_millis } => {
+                let until = until_millis.saturating_mul(NANOS_PER_MILLI);
+                (at.nanos < until).then(|| Duration::from_nanos(until - at.nanos))
+            }
+        }
     }
 
     /// Asks for a request.
     ///
     /// # Errors
     /// After which time to ask again: until half-open, or a second while probes are out.
-    pub(crate) fn enter(&self, breaker: &Breaker, at: Moment) -> Result<Pass, Duration> {
+    pub(crate) fn enter(
+        &self,
+        breaker: &Breaker,
+        owner: Owner<'_>,
+        at: Moment,
+    ) -> Result<Consent, Duration> {
         let mut word = self.load();
         loop {
             let next = match word.kind {
-                Kind::Closed { .. } => {
-                    return Ok(Pass {
-                        generation: word.generation,
-                        probe: false,
-                    });
-                }
+                Kind::Closed { .. } => return Ok(Consent::of(word.generation, false)),
                 Kind::Open { until_millis } => {
                     let until = until_millis.saturating_mul(NANOS_PER_MILLI);
                     if at.nanos < until {
@@ -115,10 +183,10 @@ impl BreakerLive {
             };
             match self.swap(word, next) {
                 Ok(()) => {
-                    return Ok(Pass {
-                        generation: next.generation,
-                        probe: true,
-                    });
+                    if next.generation != word.generation {
+                        owner.tell(BreakerState::HalfOpen);
+                    }
+                    return Ok(Consent::of(next.generation, true));
                 }
                 Err(changed) => word = changed,
             }
@@ -126,23 +194,30 @@ impl BreakerLive {
     }
 
     /// Takes note of what came of an attempt.
-    pub(crate) fn settle(&self, breaker: &Breaker, permit: &Permit, failed: bool, at: Moment) {
-        let settled = permit.settled.swap(true, Ordering::Relaxed);
-        if permit.pass.probe && settled {
+    pub(crate) fn settle(
+        &self,
+        breaker: &Breaker,
+        owner: Owner<'_>,
+        consent: &Consent,
+        came: Came,
+        at: Moment,
+    ) {
+        let settled = consent.settled.swap(true, Ordering::Relaxed);
+        if consent.probe && settled {
             // A later attempt of a probe that has been judged already.
             return;
         }
-        self.record(breaker, permit.pass, failed, at);
+        self.record(breaker, owner, consent.generation, came, at);
     }
 
     /// Gives back the place of a request of which nothing came.
-    pub(crate) fn abandon(&self, pass: Pass) {
-        if !pass.probe {
+    pub(crate) fn abandon(&self, consent: &Consent) {
+        if !consent.probe || consent.settled.load(Ordering::Relaxed) {
             return;
         }
         let mut word = self.load();
         while let Kind::HalfOpen { out, succeeded } = word.kind
-            && word.generation == pass.generation
+            && word.generation == consent.generation
         {
             let next = word.into(Kind::HalfOpen {
                 out: out.saturating_sub(1),
@@ -155,30 +230,41 @@ impl BreakerLive {
         }
     }
 
-    /// Whether the breaker is in another generation than when it let this request through.
-    pub(crate) fn has_moved_on(&self, pass: Pass) -> bool {
+    /// Whether the breaker has left the state in which it let this request through, and is not
+    /// closed.
+    pub(crate) fn has_moved_on(&self, consent: &Consent) -> bool {
         let word = self.load();
         let closed_since = matches!(word.kind, Kind::Closed { .. });
-        pass.generation != GENERATION_NONE && word.generation != pass.generation && !closed_since
+        consent.generation != GENERATION_NONE
+            && word.generation != consent.generation
+            && !closed_since
     }
 
-    fn record(&self, breaker: &Breaker, pass: Pass, failed: bool, at: Moment) {
+    fn record(&self, breaker: &Breaker, owner: Owner<'_>, generation: u64, came: Came, at: Moment) {
         let mut word = self.load();
-        if word.generation != pass.generation {
+        if word.generation != generation {
             return;
         }
-        if breaker.ratio.is_some() && matches!(word.kind, Kind::Closed { .. }) {
-            let what = if failed { Add::Both } else { Add::All };
-            self.window.add(what, at.nanos, breaker.window);
+        if matches!(word.kind, Kind::Closed { .. }) {
+            let count = |window: &Window, bad: bool| {
+                let what = if bad { Add::Both } else { Add::All };
+                window.add(what, at.nanos, breaker.window);
+            };
+            if breaker.ratio.is_some() {
+                count(&self.failed, came.failed);
+            }
+            if breaker.slow_after.is_some() {
+                count(&self.slow, came.slow);
+            }
         }
-        while word.generation == pass.generation {
-            let Some(next) = self.after(word, breaker, failed, at) else {
+        while word.generation == generation {
+            let Some(next) = self.after(word, breaker, came, at) else {
                 return;
             };
             match self.swap(word, next) {
                 Ok(()) => {
-                    if matches!(next.kind, Kind::Open { .. }) {
-                        self.opened.fetch_add(1, Ordering::Relaxed);
+                    if next.generation != generation {
+                        owner.tell(next.state());
                     }
                     return;
                 }
@@ -188,24 +274,28 @@ impl BreakerLive {
     }
 
     /// The word that follows; `None` when nothing changes.
-    fn after(&self, word: Word, breaker: &Breaker, failed: bool, at: Moment) -> Option<Word> {
+    fn after(&self, word: Word, breaker: &Breaker, came: Came, at: Moment) -> Option<Word> {
         match word.kind {
-            Kind::Closed { failures: 0 } if !failed => None,
-            Kind::Closed { .. } if !failed => Some(word.into(Kind::Closed { failures: 0 })),
-            Kind::Closed { failures } => {
-                let failures = failures.saturating_add(1);
+            Kind::Closed { failures: before } => {
+                let failures = match came.failed {
+                    true => before.saturating_add(1),
+                    false => 0,
+                };
                 let row = breaker.consecutive > 0 && failures >= breaker.consecutive;
-                if row || self.ratio_reached(breaker, at) {
+                let opens = (came.failed && (row || self.failed_too_often(breaker, at)))
+                    || (came.slow && self.slow_too_often(breaker, at));
+                if opens {
                     return Some(word.into_next(Kind::open(breaker, at)));
                 }
-                Some(word.into(Kind::Closed { failures }))
+                (failures != before).then(|| word.into(Kind::Closed { failures }))
             }
-            Kind::HalfOpen { .. } if failed => Some(word.into_next(Kind::open(breaker, at))),
+            Kind::HalfOpen { .. } if came.is_bad() => Some(word.into_next(Kind::open(breaker, at))),
             Kind::HalfOpen { out, succeeded } => {
                 let succeeded = succeeded.saturating_add(1);
                 if succeeded >= probes(breaker) {
                     // Cleared before it closes, so that nothing counted afterwards is lost.
-                    self.window.clear();
+                    self.failed.clear();
+                    self.slow.clear();
                     return Some(word.into_next(Kind::Closed { failures: 0 }));
                 }
                 Some(word.into(Kind::HalfOpen {
@@ -217,13 +307,16 @@ impl BreakerLive {
         }
     }
 
-    fn ratio_reached(&self, breaker: &Breaker, at: Moment) -> bool {
-        let Some(ratio) = breaker.ratio else {
-            return false;
-        };
-        let counts = self.window.counts(at.nanos, breaker.window);
-        counts.all >= u64::from(breaker.volume_min.max(1))
-            && counts.some * WHOLE >= counts.all * u64::from(ratio.0)
+    fn failed_too_often(&self, breaker: &Breaker, at: Moment) -> bool {
+        breaker.ratio.is_some_and(|ratio| {
+            let counts = self.failed.counts(at.nanos, breaker.window);
+            counts.reaches(breaker.volume_min, ratio)
+        })
+    }
+
+    fn slow_too_often(&self, breaker: &Breaker, at: Moment) -> bool {
+        let counts = self.slow.counts(at.nanos, breaker.window);
+        counts.reaches(breaker.volume_min, breaker.slow_ratio)
     }
 
     fn load(&self) -> Word {
@@ -287,6 +380,14 @@ impl Kind {
 }
 
 impl Word {
+    fn state(self) -> BreakerState {
+        match self.kind {
+            Kind::Closed { .. } => BreakerState::Closed,
+            Kind::HalfOpen { .. } => BreakerState::HalfOpen,
+            Kind::Open { .. } => BreakerState::Open,
+        }
+    }
+
     /// The same generation.
     fn into(self, kind: Kind) -> Word {
         Word {
@@ -344,8 +445,6 @@ const GENERATION_NONE: u64 = u64::MAX;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// What a client is told to wait while probes are out.
 const PROBES_PAUSE: Duration = Duration::from_secs(1);
-/// The whole, in thousandths of a percent.
-const WHOLE: u64 = 100_000;
 
 #[cfg(test)]
 mod tests;

@@ -68,6 +68,24 @@ fn first(service: &Service, forward: &Forward, method: Method, outcome: Outcome)
     )
 }
 
+/// A request that is answered after so long.
+fn took_first(service: &Service, forward: &Forward, began: Moment, took: Duration) {
+    let members = members(service, &[1]);
+    let chosen = choose(service, &members, began);
+    let attempt = Attempt {
+        chosen: &chosen,
+        number: 1,
+        began,
+        outcome: status(200),
+        replayable: true,
+        retry_after: None,
+        time_left: Duration::MAX,
+        grpc: None,
+    };
+    let at = began.plus(took);
+    judge(service, forward, &Method::GET, &attempt, at, 0, &mut ());
+}
+
 const AT_ONCE: Next = Next::Retry {
     after: Duration::ZERO,
 };

@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use weir_config::units::Percent;
+
 /// Two counters over a sliding window.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -31,6 +33,14 @@ pub(super) enum Add {
     Both,
     /// One in the second counter.
     Some,
+}
+
+impl Counts {
+    /// Whether there are enough, and the second counter is at least this share of the first.
+    pub(super) fn reaches(self, volume_min: u32, share: Percent) -> bool {
+        self.all >= u64::from(volume_min.max(1))
+            && self.some * u64::from(Percent::WHOLE.0) >= self.all * u64::from(share.0)
+    }
 }
 
 impl Window {

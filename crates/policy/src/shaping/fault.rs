@@ -9,11 +9,10 @@ use weir_config::Position;
 use weir_config::fault::Fault;
 
 use super::Question;
-use crate::grpc::Call;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::pipeline::Then;
-use crate::pipeline::admit::enter;
+use crate::pipeline::admit::{Brings, enter};
 use crate::refusal::{Code, Refusal};
 use crate::route::ValueMatch;
 use crate::snapshot::{Action, Destination, RouteId, ServiceId, Snapshot};
@@ -48,7 +47,7 @@ pub struct Delayed {
 pub(crate) enum Postponed {
     Answer(Box<Response<Bytes>>),
     /// It enters the service of the route's destination with this index.
-    Enter(usize, Option<Call>),
+    Enter(usize, Brings),
     Refuse(Refusal),
 }
 
@@ -144,10 +143,10 @@ impl Delayed {
         index: usize,
         destination: &Destination,
         pause: Duration,
-        call: Option<Call>,
+        brings: Brings,
     ) -> Delayed {
         let timeouts = &destination.timeouts;
-        let (total, code) = match call {
+        let (total, code) = match brings.call {
             None => (timeouts.total, Code::TotalTimeout),
             Some(call) => (call.deadline(timeouts.grpc), Code::GrpcDeadline),
         };
@@ -158,7 +157,7 @@ impl Delayed {
             },
             _ => Delayed {
                 pause,
-                then: Postponed::Enter(index, call),
+                then: Postponed::Enter(index, brings),
             },
         }
     }
@@ -188,10 +187,10 @@ impl Delayed {
         match (&self.then, &snapshot.route(route).action) {
             (Postponed::Answer(response), _) => Ok(Then::Answer(response.clone())),
             (Postponed::Refuse(refusal), _) => Err(refusal.clone()),
-            (Postponed::Enter(index, call), Action::Forward(destinations)) => {
+            (Postponed::Enter(index, brings), Action::Forward(destinations)) => {
                 match destinations.get(*index) {
                     Some(destination) => {
-                        enter(snapshot, destination, *call, at, note).map(Then::Forward)
+                        enter(snapshot, destination, *brings, at, note).map(Then::Forward)
                     }
                     None => Err(Code::Internal.into()),
                 }

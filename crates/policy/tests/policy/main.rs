@@ -13,4 +13,5 @@ mod properties;
 mod rewriting;
 mod routing;
 mod shaping;
+mod shedding;
 mod versions;

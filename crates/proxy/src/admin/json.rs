@@ -1,11 +1,16 @@
 //! The answers of the admin server as JSON.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json as object};
+use weir_config::resilience::BreakerScope;
+use weir_policy::live::EndpointLive;
+use weir_policy::snapshot::Service;
 use weir_process::build_info::{SOURCE_REVISION, VERSION};
 
 use super::Shown;
+use crate::clock;
 use crate::respond::Decision;
 use crate::store::InForce;
 
@@ -64,14 +69,48 @@ fn issuers(current: &InForce) -> Vec<Value> {
 /// Who serves what.
 pub(super) fn services(shown: &Shown, current: &InForce) -> Value {
     let services = shown.memberships.show(&current.snapshot);
+    let live = |name: &str| {
+        let mut services = current.snapshot.services.iter();
+        services.find(|service| &*service.name == name).map(use_of)
+    };
     let service = |service: &crate::memberships::Shown| {
         object!({
             "service": service.service,
             "endpoints": service.endpoints.as_deref(),
             "failing": service.failing,
+            "live": live(&service.service),
         })
     };
     object!({ "services": services.iter().map(service).collect::<Vec<_>>() })
+}
+
+/// What is in flight towards a service, and what holds requests back from it.
+fn use_of(service: &Service) -> Value {
+    let (live, now) = (&service.live, clock::now());
+    let endpoint = |(address, endpoint): (Box<str>, Arc<EndpointLive>)| {
+        object!({
+            "address": address,
+            "in_flight": endpoint.in_flight(),
+            "failures": endpoint.failures(),
+            "ejected": endpoint.is_ejected(now),
+            "ejections": endpoint.ejected_total(),
+            "breaker": endpoint.breaker().map(|breaker| breaker.state().as_str()),
+        })
+    };
+    let breaker = service.breaker_of(BreakerScope::Service);
+    let adaptive = service.adaptive.map(|plan| {
+        object!({
+            "limit": live.adaptive().limit(plan),
+            "baseline_us": live.adaptive().baseline().map(|it| it.as_micros() as u64),
+        })
+    });
+    object!({
+        "in_flight": live.in_flight(),
+        "waiting": live.limits().waiting(),
+        "adaptive": adaptive,
+        "breaker": breaker.map(|_| live.breaker().state().as_str()),
+        "endpoints": live.endpoints().into_iter().map(endpoint).collect::<Vec<_>>(),
+    })
 }
 
 /// Certificates in use: names and times, never a key.

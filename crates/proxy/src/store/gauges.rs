@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use weir_identity::Identity;
-use weir_policy::resilience::BreakerState;
 use weir_policy::snapshot::Service;
 use weir_telemetry::Scalar;
 use weir_telemetry::names::Named;
@@ -14,9 +13,9 @@ use weir_telemetry::sharded::{Counter, Gauge};
 use weir_telemetry::{Registry, names};
 
 use super::InForce;
-use crate::clock;
 use crate::tls::TlsFiles;
 
+mod failing;
 mod limits;
 
 /// Handles to the metrics of changes.
@@ -52,8 +51,7 @@ impl Gauges {
             }
         });
         limits::sample(registry, &in_force);
-        of_services(registry, &names::ENDPOINTS, &in_force, endpoints);
-        of_services(registry, &names::BREAKER_STATE, &in_force, breaker);
+        failing::sample(registry, &in_force);
         Self {
             applied: registry.single(&names::CONFIG_APPLIED),
             refused: registry.single(&names::CONFIG_REFUSED),
@@ -93,29 +91,6 @@ fn of_services<T: Scalar>(
             read(service, tell);
         }
     });
-}
-
-fn endpoints(service: &Service, tell: &mut dyn FnMut(&[&str], f64)) {
-    let now = clock::now();
-    let known = service.live.endpoints();
-    let ejected = known
-        .iter()
-        .filter(|(_, live)| live.is_ejected(now))
-        .count();
-    tell(&[&service.name, "fit"], (known.len() - ejected) as f64);
-    tell(&[&service.name, "ejected"], ejected as f64);
-}
-
-fn breaker(service: &Service, tell: &mut dyn FnMut(&[&str], f64)) {
-    if service.breaker.is_none() {
-        return;
-    }
-    let state = match service.live.breaker().state() {
-        BreakerState::Closed => 0.0,
-        BreakerState::HalfOpen => 1.0,
-        BreakerState::Open => 2.0,
-    };
-    tell(&[&service.name], state);
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {

@@ -6,13 +6,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_config::criticality::Criticality;
 use weir_config::resilience::Breaker;
 use weir_config::service::Balance;
 use weir_config::units::Percent;
 
-use super::BreakerState;
+use super::{BreakerState, Came};
 use crate::balance::random::mix;
-use crate::live::sample;
+use crate::live::{Event, sample};
+use crate::moment::Moment;
 use crate::pipeline::Permit;
 use crate::snapshot::Service;
 
@@ -54,20 +56,20 @@ impl Model {
         }
     }
 
-    fn settle(&mut self, era: u64, failed: bool, now: u64) {
+    fn settle(&mut self, era: u64, came: Came, now: u64) {
         if era != self.era {
             return;
         }
-        match (self.state, failed) {
-            (BreakerState::Closed, false) => self.row = 0,
-            (BreakerState::Closed, true) => {
-                self.row += 1;
-                if self.row >= self.settings.consecutive {
+        match self.state {
+            BreakerState::Closed => {
+                self.row = if came.failed { self.row + 1 } else { 0 };
+                // The share that counts as too slow is next to nothing.
+                if came.slow || self.row >= self.settings.consecutive {
                     self.open(now);
                 }
             }
-            (BreakerState::HalfOpen, true) => self.open(now),
-            (BreakerState::HalfOpen, false) => {
+            BreakerState::HalfOpen if came.failed || came.slow => self.open(now),
+            BreakerState::HalfOpen => {
                 self.out -= 1;
                 self.succeeded += 1;
                 if self.succeeded == self.settings.probes {
@@ -75,7 +77,7 @@ impl Model {
                     self.era += 1;
                 }
             }
-            (BreakerState::Open, _) => unreachable!("nobody is let through while open"),
+            BreakerState::Open => unreachable!("nobody is let through while open"),
         }
     }
 
@@ -99,14 +101,30 @@ fn service(settings: &Breaker) -> Service {
     }
 }
 
+fn settle(service: &Service, permit: &Permit, failed: bool, at: Moment) {
+    let slow = false;
+    came(service, permit, Came { failed, slow }, at);
+}
+
+fn came(service: &Service, permit: &Permit, came: Came, at: Moment) {
+    let breaker = service.breaker.as_ref().unwrap();
+    let live = &service.live;
+    live.breaker
+        .settle(breaker, live.owner(None), &permit.consent, came, at);
+}
+
 #[test]
 fn simulation_agrees_with_the_model() {
     for seed in 0..300 {
         let mut random = Random(seed);
+        let slowing = seed % 2 == 0;
         let settings = Breaker {
             consecutive: 1 + random.below(4) as u32,
             probes: 1 + random.below(3) as u32,
             open: Duration::from_millis(1 + random.below(50)),
+            slow_after: slowing.then_some(Duration::from_secs(1)),
+            slow_ratio: Percent(1),
+            volume_min: 1,
             ..sample::breaker()
         };
         let service = service(&settings);
@@ -120,6 +138,7 @@ fn simulation_agrees_with_the_model() {
             era: 0,
         };
         let mut under_way: VecDeque<(Permit, u64, bool)> = VecDeque::new();
+        let (mut told, mut transitions) = (BreakerState::Closed, 0);
         let mut now = 0;
         let failing = 1 + random.below(9);
         for step in 0..400 {
@@ -128,7 +147,10 @@ fn simulation_agrees_with_the_model() {
             match random.below(3) {
                 0 => {
                     let expected = model.enter(now);
-                    let entered = service.live.enter(&service, sample::moment(now));
+                    let entered =
+                        service
+                            .live
+                            .enter(&service, Criticality::Default, sample::moment(now));
                     assert_eq!(entered.is_ok(), expected.is_some(), "{place}");
                     if let (Ok(permit), Some((era, probe))) = (entered, expected) {
                         under_way.push_back((permit, era, probe));
@@ -142,15 +164,29 @@ fn simulation_agrees_with_the_model() {
                         model.abandon(era, probe);
                     } else {
                         let failed = random.below(10) < failing;
-                        let at = sample::moment(now);
-                        service.live.breaker.settle(&settings, &permit, failed, at);
-                        model.settle(era, failed, now);
+                        let slow = slowing && random.below(12) == 0;
+                        let what = Came { failed, slow };
+                        came(&service, &permit, what, sample::moment(now));
+                        model.settle(era, what, now);
                     }
                 }
                 _ => under_way.rotate_left(usize::from(under_way.len() > 1)),
             }
             service.live.breaker.check_invariants(&settings);
             assert_eq!(service.live.breaker.state(), model.state, "{place}");
+            // Each transition was told, once, in order.
+            for event in service.live.news().take() {
+                let Event::Breaker {
+                    endpoint: None,
+                    state,
+                } = event
+                else {
+                    panic!("{event:?}, {place}");
+                };
+                told = state;
+                transitions += 1;
+            }
+            assert_eq!((told, transitions), (model.state, model.era), "{place}");
         }
         drop(under_way);
         assert_eq!(service.live.in_flight(), 0, "seed {seed}");
@@ -175,11 +211,11 @@ fn threads_keep_the_invariants() {
                 let mut random = Random(thread);
                 for step in 0..5_000 {
                     let at = sample::moment(step / 4);
-                    if let Ok(permit) = service.live.enter(service, at)
+                    if let Ok(permit) = service.live.enter(service, Criticality::Default, at)
                         && random.below(5) > 0
                     {
                         let failed = random.below(2) == 0;
-                        service.live.breaker.settle(settings, &permit, failed, at);
+                        settle(service, &permit, failed, at);
                     }
                     service.live.breaker.check_invariants(settings);
                 }
@@ -187,7 +223,7 @@ fn threads_keep_the_invariants() {
         }
     });
     assert_eq!(service.live.in_flight(), 0);
-    assert!(service.live.breaker.opened_total() > 0);
+    assert!(service.live.breakers_opened() > 0);
 }
 
 #[test]
@@ -199,12 +235,16 @@ fn later_attempts_of_a_probe_do_not_count_twice() {
     };
     let service = service(&settings);
     let breaker = &service.live.breaker;
-    let enter = |now| service.live.enter(&service, sample::moment(now));
+    let enter = |now| {
+        service
+            .live
+            .enter(&service, Criticality::Default, sample::moment(now))
+    };
     let failing = enter(0).unwrap();
-    breaker.settle(&settings, &failing, true, sample::moment(0));
+    settle(&service, &failing, true, sample::moment(0));
     let probe = enter(5_000).unwrap();
-    breaker.settle(&settings, &probe, false, sample::moment(5_000));
-    breaker.settle(&settings, &probe, false, sample::moment(5_001));
+    settle(&service, &probe, false, sample::moment(5_000));
+    settle(&service, &probe, false, sample::moment(5_001));
     assert_eq!(
         breaker.state(),
         BreakerState::HalfOpen,
@@ -212,9 +252,9 @@ fn later_attempts_of_a_probe_do_not_count_twice() {
     );
     let second = enter(5_002).unwrap();
     assert!(enter(5_003).is_err());
-    breaker.settle(&settings, &second, false, sample::moment(5_004));
+    settle(&service, &second, false, sample::moment(5_004));
     assert_eq!(breaker.state(), BreakerState::Closed);
-    breaker.settle(&settings, &failing, true, sample::moment(5_005));
+    settle(&service, &failing, true, sample::moment(5_005));
     assert_eq!(
         breaker.state(),
         BreakerState::Closed,
