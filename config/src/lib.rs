@@ -26,6 +26,7 @@ pub mod broken;
 pub mod compress;
 pub mod cors;
 pub mod document;
+pub mod edge_rules;
 pub mod endpoint;
 pub mod error;
 pub mod fault;

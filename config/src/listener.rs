@@ -8,11 +8,12 @@ use crate::bounds::{CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_COUNT_MAX, URI_BYT
 use crate::compress::Compress;
 use crate::declare::{defaulted, empty, object, optional, place, required};
 use crate::decode::{Complaint, Decoder};
+use crate::edge_rules::{Paths, Underscores};
 use crate::pattern::HostPattern;
 use crate::position::Position;
 use crate::proxy_protocol::ProxyProtocolFrom;
 use crate::syntax::host::{host_name, host_pattern, socket_address};
-use crate::syntax::plain::whole;
+use crate::syntax::plain::{whole, word};
 use crate::syntax::text::file;
 use crate::syntax::unit::{duration, size};
 use crate::syntax::{list, of};
@@ -36,6 +37,12 @@ object! {
         /// Longest request URI (path and query); more is refused with 414.
         pub uri_bytes_max: Size =
             defaulted(size().within(Size(64), Size(URI_BYTES_MAX)), URI_BYTES),
+        /// How paths are read; the same path is decided on and forwarded.
+        pub paths: Paths = empty(of::<Paths>()),
+        /// Header fields with `_` in their name: many applications read `X_Forwarded_For` and
+        /// `X-Forwarded-For` as one, so a client could say what only a proxy may.
+        pub headers_with_underscores: Underscores =
+            defaulted(word::<Underscores>(), Underscores::Drop),
         /// Most connections at once.
         pub connections_max: u32 = defaulted(whole(1, CONNECTIONS_MAX), CONNECTIONS),
         /// How long a connection may stand idle between requests.
@@ -71,6 +78,8 @@ impl Listener {
             header_bytes_max: HEADER_BYTES,
             header_count_max: HEADER_COUNT,
             uri_bytes_max: URI_BYTES,
+            paths: Paths::default(),
+            headers_with_underscores: Underscores::default(),
             connections_max: CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,
             header_timeout: HEADER_TIMEOUT,

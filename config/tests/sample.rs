@@ -13,6 +13,7 @@ use http::HeaderName;
 use weir_config::auth::Jwks;
 use weir_config::criticality::Criticality;
 use weir_config::document::AccessLogTarget;
+use weir_config::edge_rules::{Paths, Underscores};
 use weir_config::grpc::GrpcStatus;
 use weir_config::limit::LimitKey;
 use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
@@ -87,6 +88,8 @@ fn the_sample_of_the_design() {
     assert_eq!(listener.bind, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(listener.header_bytes_max, Size::kib(32));
     assert_eq!(listener.uri_bytes_max, Size::kib(8));
+    assert_eq!(listener.paths, Paths::default());
+    assert_eq!(listener.headers_with_underscores, Underscores::Drop);
     assert_eq!(listener.idle_timeout, Duration::from_secs(75));
 
     let names: Vec<&str> = document

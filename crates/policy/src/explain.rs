@@ -154,7 +154,7 @@ pub fn explain(
     members: impl Fn(ServiceId) -> Option<Arc<Members>>,
     at: Moment,
 ) -> Result<Explanation, ExplainFault> {
-    let question = Question::read(snapshot, request)?;
+    let mut question = Question::read(snapshot, request)?;
     let listener = snapshot.listener(question.listener);
     let mut recorder = Recorder::default();
     recorder.note(|| Step {
@@ -170,17 +170,20 @@ pub fn explain(
     let rehearsal = Rehearsal {
         assume_claims: claims,
     };
+    let held = question.hold_to(listener.underscores, listener.at, &mut recorder);
     let view = question.view();
     let mut local = Local::default();
-    let mut admitted = admit::admit(
-        snapshot,
-        &mut local,
-        &view,
-        at,
-        request.draw,
-        Some(&rehearsal),
-        &mut recorder,
-    );
+    let mut admitted = held.and_then(|()| {
+        admit::admit(
+            snapshot,
+            &mut local,
+            &view,
+            at,
+            request.draw,
+            Some(&rehearsal),
+            &mut recorder,
+        )
+    });
 
     // A delay is told, not waited for.
     if let Ok(it) = &mut admitted

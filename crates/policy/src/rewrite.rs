@@ -12,6 +12,7 @@ mod headers;
 mod hop;
 mod new_path;
 mod template;
+mod underscores;
 
 use http::uri::{PathAndQuery, Uri};
 
@@ -20,6 +21,7 @@ pub use filled::{Filled, NewHost};
 pub use headers::HeaderPlan;
 pub use new_path::NewPath;
 pub use template::{Template, TemplateFault, Values};
+pub use underscores::hold_to;
 
 pub(crate) use filled::fill;
 pub(crate) use forwarding::{Origin, forward, is_forgeable};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_config::criticality::Criticality;
 use weir_config::document::AccessLog;
+use weir_config::edge_rules::Underscores;
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Breaker, BreakerScope};
@@ -21,6 +22,7 @@ use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
 use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
 use crate::rewrite::{HeaderPlan, RedirectPlan, RespondPlan, RewritePlan};
+use crate::route::path::Rules;
 use crate::route::{Matcher, RouteTable, VersionPlan};
 use crate::shaping::Shaping;
 
@@ -84,6 +86,10 @@ pub struct Listener {
     pub peer_required: bool,
     /// Compression of responses, for routes that say nothing of it.
     pub compress: Option<CompressPlan>,
+    /// How it reads paths.
+    pub paths: Rules,
+    /// What it does about header names with `_`.
+    pub underscores: Underscores,
     /// The routes attached to it.
     pub table: RouteTable,
     /// Where it was written.

@@ -19,6 +19,7 @@ use weir_policy::pipeline::{self, Admitted, Forward, Grant, Then};
 use weir_policy::refusal::{Code, Refusal};
 use weir_policy::request::RequestView;
 use weir_policy::resilience::may_last;
+use weir_policy::rewrite;
 use weir_policy::snapshot::RouteId;
 use weir_telemetry::termination::Termination;
 use weir_telemetry::trace_context::{Draw, TraceContext};
@@ -151,7 +152,9 @@ impl Exchange {
         let extended = head.method == Method::CONNECT && websocket::adopt(&mut head, &worker.dice);
         let mut ledger = Ledger::new(connection, &entry, &head, at);
         // Admit: may this request go on at all? A refusal ends it here.
-        let measured = measure(&entry, &head);
+        let listener = entry.installed.snapshot.listener(entry.listener);
+        let measured = measure(&entry, &head)
+            .and_then(|()| rewrite::hold_to(listener.underscores, &mut head.headers));
         let request_id = tag(worker, &mut ledger, &mut head.headers);
         let admitted = measured.and_then(|()| admit(connection, &entry, &head, &body, at));
         let grant = grant(&entry, &admitted, &head.headers);

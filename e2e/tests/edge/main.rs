@@ -14,6 +14,7 @@ mod framing;
 mod grpc;
 mod http2;
 mod limits;
+mod paths;
 mod protocols;
 mod proxy_protocol;
 mod requests;

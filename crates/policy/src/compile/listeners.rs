@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_config::broken::{Doubts, Section};
+use weir_config::edge_rules::Underscores;
 use weir_config::pattern::HostPattern;
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::{Document, Position};
@@ -14,6 +15,7 @@ use super::services::{self, INBOUND};
 use crate::compress::CompressPlan;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::route::RouteTable;
+use crate::route::path::Rules;
 use crate::snapshot::{Listener, Role, RouteId, ServiceId};
 
 /// Checks the listeners of the document.
@@ -99,6 +101,8 @@ fn gateway(document: &Document, routes: &Compiled) -> Vec<Listener> {
             edge: true,
             peer_required: false,
             compress: config.compress.as_ref().and_then(CompressPlan::compile),
+            paths: Rules::from(&config.paths),
+            underscores: config.headers_with_underscores,
             table: RouteTable::build(attached.map(|(index, route)| (id(index), &route.matcher))),
             at: config.at,
         }
@@ -134,6 +138,8 @@ fn mesh(document: &Document, routes: &mut Compiled) -> Listener {
         edge: false,
         peer_required: false,
         compress: None,
+        paths: Rules::MESH,
+        underscores: Underscores::Allow,
         table: table(0, first).or_else(table(first, routes.kept.len())),
         at: Position::default(),
     }
@@ -159,6 +165,8 @@ fn inbound(document: &Document, routes: &mut Compiled) -> Listener {
         edge: false,
         peer_required: true,
         compress: None,
+        paths: Rules::MESH,
+        underscores: Underscores::Allow,
         table: RouteTable::build([(id(index), matcher)]),
         at,
     }

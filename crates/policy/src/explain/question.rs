@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use weir_config::Position;
+use weir_config::edge_rules::Underscores;
 use weir_config::listener::Listener;
 use weir_config::pattern::HostPattern;
 
@@ -11,7 +13,8 @@ use crate::note::{Note, Recorder, Step};
 use crate::pipeline::Admitted;
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
-use crate::route::path::{self, Slashes};
+use crate::rewrite;
+use crate::route::path;
 use crate::route::{Wanted, host};
 use crate::snapshot::{ListenerId, Route, Snapshot};
 
@@ -125,6 +128,23 @@ impl Question {
         }
     }
 
+    /// What happens before the phases to header names with `_`.
+    pub(super) fn hold_to(
+        &mut self,
+        rule: Underscores,
+        at: Position,
+        note: &mut impl Note,
+    ) -> Result<(), Refusal> {
+        let before = self.headers.len();
+        rewrite::hold_to(rule, &mut self.headers)?;
+        if self.headers.len() < before {
+            let said = "fields with `_` in their name are dropped".to_owned();
+            let area = "headers";
+            note.note(|| Step { area, said, at });
+        }
+        Ok(())
+    }
+
     pub(super) fn listener_text(&self, snapshot: &Snapshot) -> String {
         let listener = snapshot.listener(self.listener);
         match &listener.config {
@@ -181,9 +201,8 @@ impl Question {
         if refusal.code != Code::NoRoute {
             return;
         }
-        let edge = snapshot.listener(self.listener).edge;
-        let slashes = if edge { Slashes::Merge } else { Slashes::Keep };
-        let Ok(path) = path::normalise(&self.path, slashes) else {
+        let rules = snapshot.listener(self.listener).paths;
+        let Ok(path) = path::normalise(&self.path, rules) else {
             return;
         };
         let told: Vec<_> = recorder.steps.iter().map(|step| step.at).collect();

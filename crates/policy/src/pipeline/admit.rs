@@ -148,7 +148,7 @@ fn decide(
         claims: claims.as_deref(),
         client,
     };
-    let filled = rewrite::fill(route, &values, slashes(listener), note)?;
+    let filled = rewrite::fill(route, &values, listener.paths, note)?;
 
     // Faults on purpose: after everything that protects, before a place at the service is taken.
     let mut injected = injected(route, request, draw, note);
@@ -252,20 +252,12 @@ fn preflight(
     }))
 }
 
-fn slashes(listener: &Listener) -> path::Slashes {
-    if listener.edge {
-        path::Slashes::Merge
-    } else {
-        path::Slashes::Keep
-    }
-}
-
 fn normal_path<'a>(
     listener: &Listener,
     request: &RequestView<'a>,
     note: &mut impl Note,
 ) -> Result<Cow<'a, str>, Refusal> {
-    let path = path::normalise(request.path, slashes(listener))
+    let path = path::normalise(request.path, listener.paths)
         .map_err(|fault| Refusal::new(Code::BadPath).with_detail(fault.to_string()))?;
     note.note(|| Step {
         area: "path",

@@ -10,7 +10,7 @@ use super::template::{Goes, Template, Values};
 use crate::note::{Note, Step};
 use crate::refusal::Refusal;
 use crate::route::host;
-use crate::route::path::Slashes;
+use crate::route::path::Rules;
 use crate::snapshot::Route;
 
 /// A host that is the same for every request, or made from it.
@@ -42,7 +42,7 @@ pub struct Filled {
 pub(crate) fn fill(
     route: &Route,
     values: &Values<'_>,
-    slashes: Slashes,
+    rules: Rules,
     note: &mut impl Note,
 ) -> Result<Option<Box<Filled>>, Refusal> {
     let rewrite = &route.rewrite;
@@ -55,7 +55,7 @@ pub(crate) fn fill(
         return Ok(None);
     }
     let path = match &rewrite.path {
-        Some(path) => path.make(&route.matcher.path, values, slashes)?,
+        Some(path) => path.make(&route.matcher.path, values, rules)?,
         None => None,
     };
     let host = match &rewrite.host {

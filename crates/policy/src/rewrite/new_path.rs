@@ -7,7 +7,7 @@ use weir_config::route::NewPath as Written;
 
 use super::template::{Goes, Scope, Template, TemplateFault, Values};
 use crate::refusal::{Code, Refusal};
-use crate::route::path::{self, PathFault, Slashes};
+use crate::route::path::{self, PathFault, Rules};
 use crate::route::{MatchFault, PathMatch, anchored, canonical};
 
 /// How the path is changed.
@@ -72,7 +72,7 @@ impl NewPath {
         &self,
         pattern: &PathMatch,
         values: &Values<'_>,
-        slashes: Slashes,
+        rules: Rules,
     ) -> Result<Option<String>, Refusal> {
         let groups = match &self.regex {
             Some(regex) => match regex.captures(values.path) {
@@ -100,7 +100,7 @@ impl NewPath {
         if new.split('/').any(|segment| matches!(segment, "." | "..")) {
             return Err(failed("the new path would have dot segments".to_owned()));
         }
-        let normal = path::normalise(&new, slashes).map_err(|fault| unsendable(&fault))?;
+        let normal = path::normalise(&new, rules).map_err(|fault| unsendable(&fault))?;
         Ok(Some(normal.into_owned()))
     }
 }

@@ -15,7 +15,7 @@ use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::route::Route as Written;
 
 use super::cookie::cookie_values;
-use super::path::{self, PathFault, Slashes};
+use super::path::{self, PathFault, Rules};
 use super::value::{anchored, query_values};
 use super::{Methods, Params, ValueMatch};
 use crate::request::RequestView;
@@ -426,7 +426,7 @@ pub(crate) fn canonical(text: &str) -> Result<String, MatchFault> {
         text: text.to_owned(),
         fault,
     };
-    path::normalise(&escaped, Slashes::Keep)
+    path::normalise(&escaped, Rules::MESH)
         .map(Cow::into_owned)
         .map_err(fault)
 }

@@ -9,13 +9,41 @@
 
 use std::borrow::Cow;
 
-/// How strict a listener is with paths. Both refuse the same; they differ in `//`.
+use weir_config::edge_rules::{DotSegments, EmptySegments, EncodedSlash, Paths};
+
+/// What a listener does about what not everybody reads alike; the rest is the same for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slashes {
-    /// `//` stays, as in the mesh, where the application's path is its own business.
-    Keep,
-    /// `//` becomes `/`, as at the edge.
-    Merge,
+pub struct Rules {
+    /// `.` and `..`.
+    pub dot_segments: DotSegments,
+    /// `//`.
+    pub empty_segments: EmptySegments,
+    /// `%2F`.
+    pub encoded_slash: EncodedSlash,
+}
+
+impl Rules {
+    /// At the edge, unless the document says otherwise.
+    pub const EDGE: Rules = Rules {
+        dot_segments: DotSegments::Resolve,
+        empty_segments: EmptySegments::Merge,
+        encoded_slash: EncodedSlash::Reject,
+    };
+    /// In the mesh, where the application's path is its own business.
+    pub const MESH: Rules = Rules {
+        empty_segments: EmptySegments::Keep,
+        ..Rules::EDGE
+    };
+}
+
+impl From<&Paths> for Rules {
+    fn from(paths: &Paths) -> Rules {
+        Rules {
+            dot_segments: paths.dot_segments,
+            empty_segments: paths.empty_segments,
+            encoded_slash: paths.encoded_slash,
+        }
+    }
 }
 
 /// Why a path was refused.
@@ -24,6 +52,9 @@ pub enum PathFault {
     /// `..` leads above `/`.
     #[error("it leaves the root with `..`")]
     AboveRoot,
+    /// `.` or `..`, where the listener takes none, or beside an encoded slash.
+    #[error("it holds a `.` or `..` segment")]
+    DotSegment,
     /// `%00` to `%1F`, or `%7F`.
     #[error("it holds an encoded control byte")]
     EncodedControl,
@@ -48,15 +79,15 @@ pub enum PathFault {
 ///
 /// # Errors
 /// Why it has no safe normal form.
-pub fn normalise(raw: &str, slashes: Slashes) -> Result<Cow<'_, str>, PathFault> {
+pub fn normalise(raw: &str, rules: Rules) -> Result<Cow<'_, str>, PathFault> {
     let bytes = raw.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err(PathFault::NotOrigin);
     }
-    if is_normal(bytes, slashes) {
+    if is_normal(bytes, rules) {
         return Ok(Cow::Borrowed(raw));
     }
-    let normal = rebuild(bytes, slashes)?;
+    let normal = rebuild(bytes, rules)?;
     // The scan may have been too careful, for instance about a segment that begins with a dot.
     Ok(if normal == raw {
         Cow::Borrowed(raw)
@@ -67,14 +98,14 @@ pub fn normalise(raw: &str, slashes: Slashes) -> Result<Cow<'_, str>, PathFault>
 
 /// One pass that recognises a path needing no work. May say no to a normal path, never yes to
 /// another.
-fn is_normal(bytes: &[u8], slashes: Slashes) -> bool {
+fn is_normal(bytes: &[u8], rules: Rules) -> bool {
     let mut previous = 0;
     let mut rest = bytes.iter();
     while let Some(&byte) = rest.next() {
         match CLASS[byte as usize] {
             PLAIN => {}
             DOT if previous != b'/' => {}
-            SLASH if previous != b'/' || slashes == Slashes::Keep => {}
+            SLASH if previous != b'/' || rules.empty_segments == EmptySegments::Keep => {}
             ESCAPE => {
                 let (Some(&high), Some(&low)) = (rest.next(), rest.next()) else {
                     return false;
@@ -100,7 +131,7 @@ fn is_kept_escape(high: u8, low: u8) -> bool {
     !(byte < 0x20 || matches!(byte, b'/' | b'\\' | 0x7F) || is_unreserved(byte))
 }
 
-fn rebuild(bytes: &[u8], slashes: Slashes) -> Result<String, PathFault> {
+fn rebuild(bytes: &[u8], rules: Rules) -> Result<String, PathFault> {
     // Only the few characters that should have been escaped grow, so this rarely reallocates.
     let mut out: Vec<u8> = Vec::with_capacity(bytes.len() + 8);
     let mut segments = bytes[1..].split(|&byte| byte == b'/').peekable();
@@ -108,8 +139,11 @@ fn rebuild(bytes: &[u8], slashes: Slashes) -> Result<String, PathFault> {
         let last = segments.peek().is_none();
         let start = out.len();
         out.push(b'/');
-        append_segment(segment, &mut out)?;
+        append_segment(segment, rules, &mut out)?;
         match &out[start + 1..] {
+            b"." | b".." if rules.dot_segments == DotSegments::Reject => {
+                return Err(PathFault::DotSegment);
+            }
             b"." => {
                 out.truncate(start);
                 if last {
@@ -124,8 +158,9 @@ fn rebuild(bytes: &[u8], slashes: Slashes) -> Result<String, PathFault> {
                     out.push(b'/');
                 }
             }
-            b"" if !last && slashes == Slashes::Merge => out.truncate(start),
+            b"" if !last && rules.empty_segments == EmptySegments::Merge => out.truncate(start),
             [b'.', b';', ..] | [b'.', b'.', b';', ..] => return Err(PathFault::ParameterisedDots),
+            normal if has_hidden_dots(normal) => return Err(PathFault::DotSegment),
             _ => {}
         }
     }
@@ -133,8 +168,17 @@ fn rebuild(bytes: &[u8], slashes: Slashes) -> Result<String, PathFault> {
     String::from_utf8(out).map_err(|_| PathFault::RawByte)
 }
 
+/// Whether a kept `%2F` has a dot segment beside it, for whoever takes it for a slash.
+fn has_hidden_dots(segment: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(segment) else {
+        return false;
+    };
+    let dots = |piece: &str| matches!(piece.split(';').next(), Some("." | ".."));
+    text.contains("%2F") && text.split("%2F").any(dots)
+}
+
 /// Appends one segment in normal form, dots and all.
-fn append_segment(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathFault> {
+fn append_segment(segment: &[u8], rules: Rules, out: &mut Vec<u8>) -> Result<(), PathFault> {
     let mut rest = segment.iter();
     while let Some(&byte) = rest.next() {
         match CLASS[byte as usize] {
@@ -144,7 +188,7 @@ fn append_segment(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathFault> {
                 let (Some(high), Some(low)) = (high, low) else {
                     return Err(PathFault::InvalidEscape);
                 };
-                append_escape(high << 4 | low, out)?;
+                append_escape(high << 4 | low, rules, out)?;
             }
             QUOTE => escape(byte, out),
             FORBIDDEN => return Err(PathFault::RawByte),
@@ -154,8 +198,12 @@ fn append_segment(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathFault> {
     Ok(())
 }
 
-fn append_escape(byte: u8, out: &mut Vec<u8>) -> Result<(), PathFault> {
+fn append_escape(byte: u8, rules: Rules, out: &mut Vec<u8>) -> Result<(), PathFault> {
     match byte {
+        b'/' if rules.encoded_slash == EncodedSlash::Keep => {
+            escape(byte, out);
+            Ok(())
+        }
         b'/' | b'\\' => Err(PathFault::EncodedSlash),
         0..=0x1F | 0x7F => Err(PathFault::EncodedControl),
         _ if is_unreserved(byte) => {
@@ -231,7 +279,7 @@ mod tests {
     use super::*;
 
     fn edge(raw: &str) -> Result<String, PathFault> {
-        normalise(raw, Slashes::Merge).map(Cow::into_owned)
+        normalise(raw, Rules::EDGE).map(Cow::into_owned)
     }
 
     #[test]
@@ -245,7 +293,7 @@ mod tests {
             "/a/b..c",
             "/x.",
         ] {
-            let normal = normalise(path, Slashes::Merge).unwrap();
+            let normal = normalise(path, Rules::EDGE).unwrap();
             assert!(
                 matches!(normal, Cow::Borrowed(same) if same == path),
                 "{path}"
@@ -327,7 +375,7 @@ mod tests {
         for (raw, fault) in table {
             assert_eq!(edge(raw), Err(fault), "{raw:?}");
             assert_eq!(
-                normalise(raw, Slashes::Keep),
+                normalise(raw, Rules::MESH),
                 Err(fault),
                 "{raw:?} in the mesh"
             );
@@ -337,7 +385,7 @@ mod tests {
     #[test]
     fn an_empty_segment_is_a_level_only_where_it_is_kept() {
         assert_eq!(edge("//../x"), Err(PathFault::AboveRoot));
-        assert_eq!(normalise("//../x", Slashes::Keep).as_deref(), Ok("/x"));
+        assert_eq!(normalise("//../x", Rules::MESH).as_deref(), Ok("/x"));
     }
 
     #[test]
@@ -350,11 +398,7 @@ mod tests {
             ("/%61//", "/a//"),
         ];
         for (raw, normal) in table {
-            assert_eq!(
-                normalise(raw, Slashes::Keep).as_deref(),
-                Ok(normal),
-                "{raw}"
-            );
+            assert_eq!(normalise(raw, Rules::MESH).as_deref(), Ok(normal), "{raw}");
         }
     }
 }

@@ -264,3 +264,24 @@ routes: [{ path: "/*", to: users }]
     let announced = "its connections begin with a PROXY v2 header and carry one request";
     assert!(service.contains(&(announced, 3)), "{service:?}");
 }
+
+#[test]
+fn header_names_with_underscores_are_held_to_the_rule_of_the_listener() {
+    let snapshot = |rule: &str| {
+        gateway(&format!(
+            "listeners: {{ web: {{ bind: \"[::]:80\"{rule} }} }}\n\
+             routes: [{{ path: /a, respond: {{ status: 200 }} }}]"
+        ))
+    };
+    let question = ExplainRequest {
+        headers: vec![("x_a".into(), "1".into())],
+        ..get("/a")
+    };
+    let dropped = explained(&snapshot(""), &question);
+    assert!(dropped.is_allowed());
+    assert_eq!(said(&dropped, "headers").len(), 1);
+    let rejected = explained(&snapshot(", headers_with_underscores: reject"), &question);
+    assert!(matches!(rejected.answer, Answer::Refused { code, .. } if code == "bad-header"));
+    let allowed = explained(&snapshot(", headers_with_underscores: allow"), &question);
+    assert!(allowed.is_allowed() && said(&allowed, "headers").is_empty());
+}

@@ -9,6 +9,7 @@ mod broken;
 mod calls;
 mod documents;
 mod explaining;
+mod paths;
 mod properties;
 mod rewriting;
 mod routing;

@@ -11,7 +11,7 @@ use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::{Document, Located, Position};
 use weir_policy::compile::compile;
 use weir_policy::live::Live;
-use weir_policy::route::path::{Slashes, normalise};
+use weir_policy::route::path::{Rules, normalise};
 use weir_policy::snapshot::{Role, Snapshot};
 
 use crate::bench::{Ask, ask, document};
@@ -40,22 +40,22 @@ proptest! {
 
     #[test]
     fn normalising_never_panics_and_is_idempotent(raw in path_text()) {
-        for slashes in [Slashes::Keep, Slashes::Merge] {
-            let Ok(normal) = normalise(&raw, slashes) else { continue };
-            let again = normalise(&normal, slashes);
+        for rules in [Rules::MESH, Rules::EDGE] {
+            let Ok(normal) = normalise(&raw, rules) else { continue };
+            let again = normalise(&normal, rules);
             assert_eq!(again.as_deref(), Ok(&*normal), "{raw:?}");
             assert!(matches!(again, Ok(std::borrow::Cow::Borrowed(_))), "{raw:?} is recognised");
             assert!(normal.starts_with('/'));
             assert!(normal.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'));
             assert!(normal.split('/').all(|segment| segment != "." && segment != ".."));
-            assert!(slashes == Slashes::Keep || !normal.contains("//"));
+            assert!(rules == Rules::MESH || !normal.contains("//"));
             assert!(http::uri::PathAndQuery::try_from(&*normal).is_ok());
         }
     }
 
     #[test]
     fn normalising_never_panics_on_anything(raw in any::<String>()) {
-        let _ = normalise(&raw, Slashes::Merge);
+        let _ = normalise(&raw, Rules::EDGE);
     }
 }
 
@@ -273,7 +273,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     (host, path, method, values, client).prop_map(|(host, path, method, values, client)| Asked {
         host,
         // The reference works on normalised paths.
-        path: normalise(&path, Slashes::Merge).unwrap().into_owned(),
+        path: normalise(&path, Rules::EDGE).unwrap().into_owned(),
         method,
         header: values[0],
         query: values[1],
