@@ -47,6 +47,10 @@ object! {
         pub connections_max: u32 = defaulted(whole(1, CONNECTIONS_MAX), CONNECTIONS),
         /// How long a connection may stand idle between requests.
         pub idle_timeout: Duration = defaulted(duration(), IDLE_TIMEOUT),
+        /// Bytes per second that a client must manage, sending a body or taking a response, once it
+        /// has kept the gateway waiting for 10 s; `0B` for any. A body that is slower is refused
+        /// with 408, a response cut off. Waiting for a service does not count, nor does gRPC.
+        pub client_rate_min: Size = defaulted(size(), CLIENT_RATE),
         /// How long the whole header section may take to arrive.
         pub header_timeout: Duration = defaulted(duration(), HEADER_TIMEOUT),
         /// Compression of responses, for routes that say nothing of it. `true` is all defaults.
@@ -65,6 +69,8 @@ const URI_BYTES: Size = Size::kib(8);
 const CONNECTIONS: u32 = 10_000;
 // Longer than the 60 s that load balancers in front keep theirs, so that they close first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+// A tenth of what the slowest mobile networks carry; Apache asks for half, Kestrel for a quarter.
+const CLIENT_RATE: Size = Size::kib(1);
 // Against clients that send one byte at a time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -82,6 +88,7 @@ impl Listener {
             headers_with_underscores: Underscores::default(),
             connections_max: CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,
+            client_rate_min: CLIENT_RATE,
             header_timeout: HEADER_TIMEOUT,
             compress: None,
             at: Position::default(),

@@ -46,6 +46,8 @@ pub enum Code {
     BadRequestLine,
     /// The request body is larger than its route takes.
     BodyTooLarge,
+    /// The client sends its body more slowly than the listener accepts.
+    BodyTooSlow,
     /// The service's circuit breaker is open.
     BreakerOpen,
     /// A claim of the token does not allow this.

@@ -51,6 +51,8 @@ pub(crate) enum ClientFault {
     Malformed,
     /// Its body did not come in time.
     Silent,
+    /// Its body comes more slowly than its listener accepts.
+    Slow,
     /// Its body is larger than the route takes.
     TooLarge,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Deadlines {
 enum Expiry {
     /// The client's body does not come, or the endpoint does not take it.
     Body,
+    /// The client sends its body too slowly.
+    BodyRate,
     /// Making a connection.
     Connect,
     /// This attempt's.
@@ -90,6 +94,7 @@ impl Deadlines {
             Some((_, IntakeEnd::Complete(at))) => (Some(at.max(self.began)), None),
             Some((intake, _)) => (None, Some(after(intake.moved(), self.plan.idle))),
         };
+        let rate = body.and_then(|_| intake?.too_slow_at());
         let response = sent
             .filter(|_| !self.upgrade)
             .map(|sent| after(sent, self.plan.response));
@@ -99,6 +104,7 @@ impl Deadlines {
             (per_try, Expiry::PerTry),
             (response, Expiry::Response),
             (body, Expiry::Body),
+            (rate, Expiry::BodyRate),
         ];
         let known = candidates
             .into_iter()
@@ -209,6 +215,7 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
             Attempted::Client(ClientFault::Silent)
         }
         Err(Expiry::Body) => failed(FailureKind::Stalled, true),
+        Err(Expiry::BodyRate) => Attempted::Client(ClientFault::Slow),
         Err(Expiry::PerTry) => failed(FailureKind::PerTry, true),
         Err(Expiry::Connect | Expiry::Response) => failed(FailureKind::Timeout, true),
     }
@@ -256,7 +263,10 @@ impl Try<'_> {
                 let alarm = alarm.get_or_insert_with(|| self.worker.alarms.take(when));
                 std::task::ready!(alarm.poll(when, cx));
                 // A body that moved meanwhile has moved its deadline.
-                if self.deadlines.next(self.began, intake) == Some((until, what)) {
+                if self.deadlines.next(self.began, intake) != Some((until, what)) {
+                    continue;
+                }
+                if what != Expiry::BodyRate || !intake.is_some_and(Intake::excuses) {
                     return Poll::Ready(Err(what));
                 }
             }

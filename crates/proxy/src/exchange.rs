@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::Either;
-use http::header::{CONNECTION, COOKIE};
+use http::header::{CONNECTION, CONTENT_TYPE, COOKIE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http::{StatusCode, Version, request};
 use http_body::Body;
@@ -28,6 +28,7 @@ use crate::attempt::Deadlines;
 use crate::body::{Download, Inbound, Intake, Never, Patience, Reply};
 use crate::call::CallBody;
 use crate::happenings;
+use crate::pace::Pace;
 use crate::pool::Line;
 use crate::record::Ledger;
 use crate::respond;
@@ -229,7 +230,12 @@ impl Exchange {
             _ => body,
         };
         let bytes_max = snapshot.route(self.admitted.route).body_bytes_max;
-        self.intake = intake(&self.connection.worker, bytes_max, plan, body);
+        let pace = || match self.head.as_ref().is_some_and(is_grpc) {
+            // A call may be a stream that is silent for long: that is no slowness.
+            true => Pace::ANY,
+            false => self.entry.bounds.client_rate_min,
+        };
+        self.intake = intake(&self.connection.worker, bytes_max, plan, pace, body);
         self.ledger.service = Some(plan.service);
         happenings::tell(snapshot.service(plan.service));
         self.ledger.intake.clone_from(&self.intake);
@@ -403,7 +409,13 @@ fn share(entry: &Entry, grant: Option<(RouteId, Grant)>, headers: &mut HeaderMap
     }
 }
 
-fn intake(worker: &Worker, bytes_max: u64, plan: &Forward, body: Inbound) -> Option<Rc<Intake>> {
+fn intake(
+    worker: &Worker,
+    bytes_max: u64,
+    plan: &Forward,
+    pace: impl FnOnce() -> Pace,
+    body: Inbound,
+) -> Option<Rc<Intake>> {
     if body.is_end_stream() {
         return None;
     }
@@ -417,7 +429,13 @@ fn intake(worker: &Worker, bytes_max: u64, plan: &Forward, body: Inbound) -> Opt
         Rc::clone(&worker.clock),
         bytes_max,
         kept_bytes_max,
+        pace(),
     ))
+}
+
+fn is_grpc(head: &request::Parts) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Gives the request its place in a trace and an id, and remembers both.

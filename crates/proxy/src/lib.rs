@@ -27,6 +27,7 @@ pub mod memberships;
 pub mod node;
 mod outcome;
 mod own;
+mod pace;
 mod peek;
 mod pool;
 mod proxy_protocol;

@@ -18,6 +18,7 @@ use crate::attempt::{self, Attempted, Deadlines, Try};
 use crate::body::{Inbound, Intake};
 use crate::connect::Plan;
 use crate::membership::Seats;
+use crate::pace::Pace;
 use crate::worker::{Installed, Worker};
 
 /// Why a request of Weir's own has no answer.
@@ -147,7 +148,7 @@ async fn send(
     };
     let body = Inbound::from(body);
     let intake = (!http_body::Body::is_end_stream(&body))
-        .then(|| Intake::new(body, Rc::clone(&worker.clock), u64::MAX, 0));
+        .then(|| Intake::new(body, Rc::clone(&worker.clock), u64::MAX, 0, Pace::ANY));
     let began = worker.clock.now().nanos;
     let attempt = Try {
         worker,

@@ -118,7 +118,11 @@ pub(crate) fn full(mut ledger: Box<Ledger>, response: Response<Bytes>) -> Respon
 fn closes(code: Code) -> bool {
     matches!(
         code,
-        Code::BadChunk | Code::BodyTooLarge | Code::RequestTimeout | Code::Draining
+        Code::BadChunk
+            | Code::BodyTooLarge
+            | Code::BodyTooSlow
+            | Code::RequestTimeout
+            | Code::Draining
     )
 }
 

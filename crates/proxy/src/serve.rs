@@ -150,6 +150,9 @@ impl ClientConnection {
     pub(crate) fn ended(&self, now: Moment) {
         self.meter.stays();
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.in_flight.get() == 0 {
+            self.meter.idle();
+        }
         self.idle_since.set(now.nanos);
         self.idle_reads.set(self.meter.reads());
         WorkerStats::add(&self.worker.stats.in_flight, -1);

@@ -15,6 +15,7 @@ use weir_policy::framing::frames::Abuse;
 use weir_policy::framing::{Bounds, Fault};
 
 use crate::clock;
+use crate::pace::Pace;
 
 mod guard;
 mod inspector;
@@ -66,6 +67,10 @@ pub(crate) struct Meter {
     reads: AtomicU64,
     /// Since when a write has been waiting for the other side, nanoseconds; 0 for not.
     blocked_since: AtomicU64,
+    /// How long writes have waited before, nanoseconds, and bytes written: since the connection
+    /// was last idle.
+    blocked_before: AtomicU64,
+    written: AtomicU64,
     /// Number of the fault that ended what may be read; 0 for none.
     fault: AtomicU8,
     /// How many heads were in order before it.
@@ -142,11 +147,34 @@ impl Meter {
         self.reads.store(self.reads.load(Relaxed) + 1, Relaxed);
     }
 
-    fn wrote(&self, blocked: bool) {
+    /// Since when a client has been too slow to take what is written to it, if it goes on so.
+    pub(crate) fn too_slow_at(&self, pace: Pace) -> Option<u64> {
+        let since = self.blocked_since()?;
+        let patience = pace.patience(self.written.load(Relaxed))?;
+        Some(since.saturating_add(patience.saturating_sub(self.blocked_before.load(Relaxed))))
+    }
+
+    /// Everything is written; what was slow is forgotten.
+    pub(crate) fn idle(&self) {
+        self.blocked_before.store(0, Relaxed);
+        self.written.store(0, Relaxed);
+    }
+
+    /// So many bytes were written, or none could be.
+    fn wrote(&self, count: Option<usize>) {
         let since = self.blocked_since.load(Relaxed);
-        if blocked && since == 0 {
-            self.blocked_since.store(clock::now().nanos.max(1), Relaxed);
-        } else if !blocked && since != 0 {
+        let Some(count) = count else {
+            if since == 0 {
+                self.blocked_since.store(clock::now().nanos.max(1), Relaxed);
+            }
+            return;
+        };
+        self.written
+            .store(self.written.load(Relaxed) + count as u64, Relaxed);
+        if since != 0 {
+            let here = clock::now().nanos.saturating_sub(since);
+            self.blocked_before
+                .store(self.blocked_before.load(Relaxed) + here, Relaxed);
             self.blocked_since.store(0, Relaxed);
         }
     }
@@ -226,12 +254,15 @@ impl Wire {
         false
     }
 
-    fn wrote<T>(&mut self, result: Poll<T>) -> Poll<T> {
+    fn wrote(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if self.turn == Turn::Mine && result.is_ready() {
             self.turn = Turn::Others;
         }
         if let Some(meter) = &self.meter {
-            meter.wrote(result.is_pending());
+            meter.wrote(match &result {
+                Poll::Ready(result) => Some(*result.as_ref().unwrap_or(&0)),
+                Poll::Pending => None,
+            });
         }
         result
     }

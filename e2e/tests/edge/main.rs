@@ -23,6 +23,7 @@ mod routing;
 mod service_limits;
 mod shedding;
 mod signing;
+mod slow;
 mod smuggling;
 mod streams;
 mod tls;

@@ -15,6 +15,7 @@ pub(super) const ALL: &[Code] = &[
     Code::BadPath,
     Code::BadRequestLine,
     Code::BodyTooLarge,
+    Code::BodyTooSlow,
     Code::BreakerOpen,
     Code::ClaimDenied,
     Code::ConnectFailed,
@@ -132,6 +133,11 @@ pub(super) fn row(code: Code) -> &'static Row {
             "body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",
             "The request body is too large",
             "Raise `body_bytes_max` of the route, or send less.",
+        ) },
+        Code::BodyTooSlow => const { &new(
+            "body-too-slow", StatusCode::REQUEST_TIMEOUT, "http_request_error",
+            "The request body came too slowly",
+            "It came more slowly than `client_rate_min` of the listener, after 10 s of grace.",
         ) },
         Code::BreakerOpen => const { &new(
             "breaker-open", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable",

@@ -17,6 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Inbound, InboundError};
 use crate::clock::Clock;
+use crate::pace::Pace;
 
 /// Why a body could not be sent to its end.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,11 @@ pub(crate) struct Intake {
     moved: Cell<u64>,
     /// Whether the endpoint is ready for more and the client has not sent it.
     waiting: Cell<bool>,
+    pace: Pace,
+    /// How long the client has kept us waiting before, nanoseconds.
+    waited: Cell<u64>,
+    /// Since when it does so now, or could, nanoseconds.
+    waits_from: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -82,6 +88,7 @@ impl Intake {
         clock: Rc<Clock>,
         bytes_max: u64,
         kept_bytes_max: u64,
+        pace: Pace,
     ) -> Rc<Self> {
         let declared = source.size_hint().exact();
         let fits = declared.is_none_or(|bytes| bytes <= kept_bytes_max);
@@ -104,6 +111,9 @@ impl Intake {
             declared,
             moved: Cell::new(moved),
             waiting: Cell::new(false),
+            pace,
+            waited: Cell::new(0),
+            waits_from: Cell::new(moved),
         })
     }
 
@@ -158,11 +168,29 @@ impl Intake {
         self.waiting.get()
     }
 
+    /// When the client is too slow, unless it sends more or the endpoint is the one who waits.
+    pub(crate) fn too_slow_at(&self) -> Option<u64> {
+        let patience = self.pace.patience(self.received.get())?;
+        let left = patience.saturating_sub(self.waited.get());
+        Some(self.waits_from.get().saturating_add(left))
+    }
+
+    /// Whether the client is not to blame for the time that has passed; it counts from now on.
+    pub(crate) fn excuses(&self) -> bool {
+        let excused = !self.waiting.get();
+        if excused {
+            self.waits_from.set(self.clock.now().nanos);
+        }
+        excused
+    }
+
     fn poll_source(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let mut inner = self.inner.borrow_mut();
         let polled = Pin::new(&mut inner.source).poll_frame(cx);
         if polled.is_pending() {
-            self.waiting.set(true);
+            if !self.waiting.replace(true) {
+                self.waits_from.set(self.clock.now().nanos);
+            }
             if inner
                 .reader
                 .as_ref()
@@ -172,8 +200,13 @@ impl Intake {
             }
             return Poll::Pending;
         }
-        self.waiting.set(false);
-        self.moved.set(self.clock.now().nanos);
+        let now = self.clock.now().nanos;
+        if self.waiting.replace(false) {
+            let here = now.saturating_sub(self.waits_from.get());
+            self.waited.set(self.waited.get() + here);
+        }
+        self.waits_from.set(now);
+        self.moved.set(now);
         let frame = match ready!(polled) {
             None => {
                 self.end.set(IntakeEnd::Complete(self.moved.get()));

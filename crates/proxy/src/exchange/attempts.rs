@@ -241,6 +241,7 @@ fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
         },
         ClientFault::Malformed => (Code::GrpcWebInvalid.into(), Termination::ClientInvalid),
         ClientFault::Silent => (Code::RequestTimeout.into(), Termination::ClientTimeout),
+        ClientFault::Slow => (Code::BodyTooSlow.into(), Termination::ClientTimeout),
         ClientFault::TooLarge => (Code::BodyTooLarge.into(), Termination::Refused),
     }
 }

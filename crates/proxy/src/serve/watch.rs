@@ -98,6 +98,13 @@ impl<'a> Watch<'a> {
                     if blocked.is_some_and(|since| now.saturating_sub(since) >= idle) {
                         return Poll::Ready(Verdict::Abort("stalled"));
                     }
+                    let slow_at = self
+                        .connection
+                        .meter
+                        .too_slow_at(self.bounds.client_rate_min);
+                    if slow_at.is_some_and(|at| now >= at) {
+                        return Poll::Ready(Verdict::Abort("slow"));
+                    }
                     self.looked = now;
                 }
                 Phase::Lingering(_) => return Poll::Ready(Verdict::Abort(self.reason(None))),
@@ -125,7 +132,10 @@ impl<'a> Watch<'a> {
             Phase::Busy => {
                 self.head_since = None;
                 match connection.meter.blocked_since() {
-                    Some(since) => since.saturating_add(idle),
+                    Some(since) => {
+                        let slow_at = connection.meter.too_slow_at(self.bounds.client_rate_min);
+                        since.saturating_add(idle).min(slow_at.unwrap_or(u64::MAX))
+                    }
                     // Any far time will do: it is looked at again when the alarm rings.
                     None => connection
                         .idle_since

@@ -22,6 +22,7 @@ use weir_telemetry::{Registry, names};
 use super::Worker;
 use crate::engine::{Binding, Installation};
 use crate::membership::{self, Roster, Seats};
+use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::record::{ListenerMetrics, ServiceMetrics};
 
@@ -188,6 +189,7 @@ pub(crate) struct Bounds {
     pub(crate) uri_bytes_max: usize,
     pub(crate) connections_max: u64,
     pub(crate) idle_timeout: Duration,
+    pub(crate) client_rate_min: Pace,
     pub(crate) header_timeout: Duration,
 }
 
@@ -202,6 +204,7 @@ impl Bounds {
                 uri_bytes_max: usize::try_from(config.uri_bytes_max.0).unwrap_or(usize::MAX),
                 connections_max: u64::from(config.connections_max),
                 idle_timeout: config.idle_timeout,
+                client_rate_min: Pace(config.client_rate_min.0),
                 header_timeout: config.header_timeout,
             },
             None => Self::MESH,
@@ -244,6 +247,7 @@ impl Bounds {
         uri_bytes_max: 16 * 1024,
         connections_max: 10_000,
         idle_timeout: Duration::from_secs(75),
+        client_rate_min: Pace::ANY,
         header_timeout: Duration::from_secs(10),
     };
 }

@@ -1,0 +1,119 @@
+//! Clients that are slow on purpose: a body that drips, a response that is hardly read.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use weir_e2e::lone::{Lone, Place};
+use weir_testkit::upstream::{Reply, Upstream};
+
+async fn gateway_to(upstream: &Upstream, option: &str) -> Lone {
+    let place = Place::new();
+    let yaml = format!(
+        "
+        listeners: {{ web: {{ bind: \"{}\"{option} }} }}
+        services: {{ app: {{ endpoints: [\"{}\"] }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        place.web,
+        upstream.addr()
+    );
+    place.start(&yaml).await
+}
+
+/// Grace, and a little.
+const GRACE: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(16);
+
+/// Sends a drop every 100 ms until there is an answer; what it was and how long that took.
+async fn drip(gateway: &Lone, head: &str, drop: &[u8], until: Duration) -> (String, Duration) {
+    let mut stream = TcpStream::connect(gateway.web()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let start = Instant::now();
+    let mut answer = vec![0; 4096];
+    while start.elapsed() < until {
+        let read = stream.read(&mut answer);
+        match tokio::time::timeout(Duration::from_millis(100), read).await {
+            Ok(count) => {
+                answer.truncate(count.unwrap());
+                return (String::from_utf8(answer).unwrap(), start.elapsed());
+            }
+            Err(_) => stream.write_all(drop).await.unwrap(),
+        }
+    }
+    (String::new(), start.elapsed())
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_refused_after_its_grace() {
+    let upstream = Upstream::start(Reply::ok("x"));
+    let gateway = gateway_to(&upstream, "").await;
+    let length = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+    let chunked = "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let grpc = "POST /c HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    let fast = [b"400\r\n".as_slice(), &[b'x'; 1024], b"\r\n"].concat();
+    // Side by side: each takes its grace.
+    let (by_length, by_chunks, stream, honest) = tokio::join!(
+        drip(&gateway, length, b"x", AT_MOST),
+        drip(&gateway, chunked, b"1\r\nx\r\n", AT_MOST),
+        drip(&gateway, grpc, b"1\r\nx\r\n", Duration::from_secs(13)),
+        drip(&gateway, chunked, &fast, Duration::from_secs(13)),
+    );
+    for (answer, took) in [by_length, by_chunks] {
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("weir-reason: body-too-slow"), "{answer}");
+        assert!(
+            took >= GRACE - Duration::from_secs(1) && took < AT_MOST,
+            "{took:?}"
+        );
+    }
+    for (answer, _) in [stream, honest] {
+        assert_eq!(answer, "");
+    }
+    let line = gateway.logged("/a").await;
+    assert_eq!(line["termination"], "client-timeout", "{line}");
+}
+
+/// Reads a few bytes every 100 ms until the connection ends.
+async fn sip(gateway: &Lone, until: Duration) -> Option<Duration> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(gateway.web()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let start = Instant::now();
+    let mut few = [0; 40];
+    while start.elapsed() < until {
+        match stream.read(&mut few).await {
+            Ok(0) | Err(_) => return Some(start.elapsed()),
+            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+        // The bytes that are under way already would take for ever: it is the counter that tells.
+        let metrics = gateway.metrics().await;
+        let closed = metrics.sum(
+            "weir_listener_connections_closed_total",
+            &[("reason", "slow")],
+        );
+        if closed > 0.0 {
+            return Some(start.elapsed());
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_response_that_is_hardly_read_is_cut_off() {
+    let upstream = Upstream::start(Reply::ok("x".repeat(30 * 1024 * 1024)));
+    let strict = gateway_to(&upstream, ", client_rate_min: 1MiB").await;
+    let lenient = gateway_to(&upstream, ", client_rate_min: 0B").await;
+    let (cut, left) = tokio::join!(
+        sip(&strict, Duration::from_secs(30)),
+        sip(&lenient, Duration::from_secs(14))
+    );
+    let took = cut.expect("it is cut off");
+    assert!(took >= GRACE - Duration::from_secs(1), "{took:?}");
+    assert_eq!(left, None);
+}
