@@ -12,6 +12,7 @@ use crate::edge_rules::{Paths, Underscores};
 use crate::pattern::HostPattern;
 use crate::position::Position;
 use crate::proxy_protocol::ProxyProtocolFrom;
+use crate::service::Protocol;
 use crate::syntax::host::{host_name, host_pattern, socket_address};
 use crate::syntax::plain::{whole, word};
 use crate::syntax::text::file;
@@ -27,6 +28,9 @@ object! {
         pub bind: SocketAddr = required(socket_address()),
         /// Present: this listener speaks TLS.
         pub tls: Option<ListenerTls> = optional(of::<ListenerTls>()),
+        /// What clients may speak. Where both are, ALPN decides over TLS, and the first bytes do
+        /// without; where one is, nothing else is understood.
+        pub protocols: Vec<Protocol> = empty(list(word::<Protocol>())).note("`[http1, http2]`"),
         /// Load balancers in front that send the PROXY protocol; absent: none is expected.
         pub proxy_protocol: Option<ProxyProtocolFrom> = optional(of::<ProxyProtocolFrom>()),
         /// Largest request header section; more is refused with 431.
@@ -80,6 +84,7 @@ impl Listener {
         Listener {
             bind,
             tls: None,
+            protocols: Vec::new(),
             proxy_protocol: None,
             header_bytes_max: HEADER_BYTES,
             header_count_max: HEADER_COUNT,

@@ -142,7 +142,7 @@ words! {
 }
 
 words! {
-    /// What is spoken to endpoints.
+    /// A version of HTTP.
     pub enum Protocol: Default {
         /// HTTP/1.1.
         Http1 (default) = "http1",

@@ -88,6 +88,7 @@ fn the_sample_of_the_design() {
     assert_eq!(listener.bind, "0.0.0.0:8080".parse().unwrap());
     assert_eq!(listener.header_bytes_max, Size::kib(32));
     assert_eq!(listener.uri_bytes_max, Size::kib(8));
+    assert_eq!(listener.protocols, []);
     assert_eq!(listener.client_rate_min, Size::kib(1));
     assert_eq!(listener.paths, Paths::default());
     assert_eq!(listener.headers_with_underscores, Underscores::Drop);

@@ -247,3 +247,38 @@ async fn a_refused_client_that_expects_100_continue_sends_no_body() {
     assert_eq!(answer.status(), Some(413), "{}", answer.text());
     assert_eq!(upstream.request_count(), 0);
 }
+
+#[tokio::test]
+async fn a_listener_for_one_protocol_does_not_understand_the_other() {
+    let upstream = Upstream::start(Reply::ok("x"));
+    for (only, speaks, other) in [
+        ("http1", Client::http1(), Client::http2()),
+        ("http2", Client::http2(), Client::http1()),
+    ] {
+        let place = Place::new();
+        let yaml = format!(
+            "
+            listeners:
+              web: {{ bind: \"{}\", protocols: [{only}] }}
+              secure:
+                bind: \"{}\"
+                protocols: [{only}]
+                tls: {{ self_signed: [localhost] }}
+            services: {{ app: {{ endpoints: [\"{}\"] }} }}
+            routes: [{{ path: \"/*\", to: app }}]
+            ",
+            place.web,
+            place.secure,
+            upstream.addr()
+        );
+        let gateway = place.start(&yaml).await;
+        for url in [gateway.url("/x"), gateway.secure_url("/x")] {
+            assert_eq!(speaks.get(&url).await.unwrap().status, 200, "{only} {url}");
+            let answer = other.get(&url).await;
+            assert!(
+                !answer.is_ok_and(|answer| answer.status == 200),
+                "{only} {url}"
+            );
+        }
+    }
+}

@@ -14,6 +14,7 @@ use weir_policy::proxy_protocol::Addresses;
 use crate::proxy_protocol::{self, ReceiveError};
 use crate::wire::Socket;
 use crate::worker::{Entry, Worker};
+use weir_config::service::Protocol;
 
 /// What is known of a connection before its first request.
 pub(super) struct Greeted {
@@ -54,7 +55,7 @@ pub(super) async fn greet(
             prefix,
             secure: false,
             peer: None,
-            http2,
+            http2: speaks_http2(entry, http2),
         });
     };
     let handshake = Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream));
@@ -71,7 +72,7 @@ pub(super) async fn greet(
         Ok(Ok(stream)) => stream,
     };
     let (_, session) = stream.get_ref();
-    let http2 = session.alpn_protocol() == Some(b"h2");
+    let http2 = speaks_http2(entry, session.alpn_protocol() == Some(b"h2"));
     let peer = if entry.mesh {
         let chain = session.peer_certificates().unwrap_or_default();
         match weir_identity::peer_id(chain) {
@@ -94,6 +95,14 @@ pub(super) async fn greet(
         peer,
         http2,
     })
+}
+
+/// What is spoken, whatever the client seems to: the other protocol is not understood.
+fn speaks_http2(entry: &Entry, seems: bool) -> bool {
+    match entry.bounds.only {
+        None => seems,
+        Some(only) => only == Protocol::Http2,
+    }
 }
 
 /// Whose connection it is, as the load balancer in front says.

@@ -86,12 +86,16 @@ impl Installed {
     }
 }
 
-/// A client configuration that offers what the service speaks.
-fn with_alpn(config: &Arc<ClientConfig>, protocol: Protocol) -> Arc<ClientConfig> {
-    let offered: &[u8] = match protocol {
+fn alpn(protocol: Protocol) -> &'static [u8] {
+    match protocol {
         Protocol::Http1 => b"http/1.1",
         Protocol::Http2 => b"h2",
-    };
+    }
+}
+
+/// A client configuration that offers what the service speaks.
+fn with_alpn(config: &Arc<ClientConfig>, protocol: Protocol) -> Arc<ClientConfig> {
+    let offered = alpn(protocol);
     if config.alpn_protocols.iter().eq([offered]) {
         return Arc::clone(config);
     }
@@ -128,13 +132,14 @@ impl Entry {
         registry: &Registry,
     ) -> Rc<Self> {
         let listener = installed.snapshot.listener(binding.listener);
+        let bounds = Bounds::of(listener.config.as_ref());
         Rc::new(Self {
             installed: Rc::clone(installed),
             listener: binding.listener,
             name: Arc::clone(&listener.name),
-            tls: binding.tls.clone(),
+            tls: binding.tls.as_ref().map(|tls| offering(tls, bounds.only)),
             mesh: binding.mesh,
-            bounds: Bounds::of(listener.config.as_ref()),
+            bounds,
             metrics: ListenerMetrics::new(&listener.name, registry),
             registry: registry.clone(),
             by_route: RefCell::default(),
@@ -181,9 +186,21 @@ impl Entry {
     }
 }
 
+/// The server configuration, with an ALPN of one protocol where only that is spoken.
+fn offering(config: &Arc<ServerConfig>, only: Option<Protocol>) -> Arc<ServerConfig> {
+    let Some(only) = only else {
+        return Arc::clone(config);
+    };
+    let mut config = (**config).clone();
+    config.alpn_protocols = vec![alpn(only).to_vec()];
+    Arc::new(config)
+}
+
 /// Bounds of a listener.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
+    /// The only protocol spoken; `None` for both.
+    pub(crate) only: Option<Protocol>,
     pub(crate) header_bytes_max: usize,
     pub(crate) header_count_max: usize,
     pub(crate) uri_bytes_max: usize,
@@ -197,6 +214,10 @@ impl Bounds {
     fn of(config: Option<&ListenerConfig>) -> Self {
         match config {
             Some(config) => Self {
+                only: match config.protocols[..] {
+                    [only] => Some(only),
+                    _ => None,
+                },
                 header_bytes_max: usize::try_from(config.header_bytes_max.0)
                     .unwrap_or(usize::MAX)
                     .clamp(HEADER_BYTES_MIN, HEADER_BYTES_CEILING),
@@ -242,6 +263,7 @@ impl Bounds {
 
     /// Listeners of a sidecar, which the document does not describe.
     const MESH: Self = Self {
+        only: None,
         header_bytes_max: 64 * 1024,
         header_count_max: 100,
         uri_bytes_max: 16 * 1024,
