@@ -56,11 +56,11 @@ pub(super) const ALL: &[Code] = &[
     Code::UpstreamStalled,
     Code::UpstreamTimeout,
     Code::UriTooLong,
-    Code::VersionUnsupported,
     Code::VersionGone,
     Code::VersionMissing,
     Code::VersionUnacceptable,
     Code::VersionUnknown,
+    Code::VersionUnsupported,
 ];
 
 const fn new(

@@ -15,4 +15,5 @@ mod rewriting;
 mod routing;
 mod shaping;
 mod shedding;
+mod size;
 mod versions;
