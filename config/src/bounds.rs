@@ -49,6 +49,8 @@ pub const PRIORITY_MAX: u8 = 15;
 pub const SUBSETS_MAX: usize = 64;
 /// Most versions of an API, and so values of the label `api_version` for each route.
 pub const VERSIONS_MAX: usize = 100;
+/// Most places of a Maglev table: 4 MiB per table, which all workers share.
+pub const MAGLEV_TABLE_MAX: u32 = 1_000_003;
 /// Most destinations of a route, or of a version.
 pub const DESTINATIONS_MAX: usize = 100;
 /// Most entries of any other list or map (hosts, methods, headers, claims, certificates, …).

@@ -21,6 +21,7 @@
 //! ```
 
 pub mod auth;
+pub mod balance;
 pub mod bounds;
 pub mod broken;
 pub mod compress;

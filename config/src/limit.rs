@@ -20,9 +20,10 @@ object! {
         pub burst: Option<u32> =
             optional(whole(1, u32::MAX)).note("the rate's count"),
         /// What is counted together: `route` (everybody on this route), `client` (an address, IPv6
-        /// by /64), `claim.NAME` or `header.NAME`. `peer` (an identity in the mesh) is refused:
-        /// no listener that routes are attached to has peers. A route on `mesh` needs none, since
-        /// every caller has its own sidecar, which counts it alone.
+        /// by /64), `path`, `claim.NAME`, `cookie.NAME`, `header.NAME` or `query.NAME`; requests
+        /// without it, or with more than one, are counted together. `peer` (an identity in the
+        /// mesh) is refused: no listener that routes are attached to has peers. A route on `mesh`
+        /// needs none, since every caller has its own sidecar, which counts it alone.
         pub by: LimitKey = defaulted(limit_key(), LimitKey::Route),
         /// Routes that name the same `shared` limit count together; absent: this route alone.
         pub shared: Option<String> = optional(name()),
@@ -51,10 +52,16 @@ pub enum LimitKey {
     Claim(String),
     /// `client`: the client's address (IPv6 by /64).
     Client,
+    /// `cookie.session`: a cookie.
+    Cookie(String),
     /// `header.x-api-key`: a request header.
     Header(String),
+    /// `path`: the normalised path.
+    Path,
     /// `peer`: the SPIFFE id of the mesh peer.
     Peer,
+    /// `query.user`: a query parameter, decoded.
+    Query(String),
     /// `route`: everything on this route together.
     #[default]
     Route,
@@ -66,7 +73,10 @@ impl std::fmt::Display for LimitKey {
             LimitKey::Claim(claim) => write!(f, "claim.{claim}"),
             LimitKey::Client => f.write_str("client"),
             LimitKey::Header(header) => write!(f, "header.{header}"),
+            LimitKey::Cookie(cookie) => write!(f, "cookie.{cookie}"),
+            LimitKey::Path => f.write_str("path"),
             LimitKey::Peer => f.write_str("peer"),
+            LimitKey::Query(name) => write!(f, "query.{name}"),
             LimitKey::Route => f.write_str("route"),
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::balance::{Balance, Sticky};
 use crate::bounds::ENDPOINTS_MAX;
 use crate::declare::{
     by_key, defaulted, empty, object, optional, place, required, variants, words,
@@ -24,7 +25,9 @@ object! {
         /// Where its endpoints come from.
         pub source: Source = by_key(),
         /// How an endpoint is chosen.
-        pub balance: Balance = defaulted(word::<Balance>(), Balance::RoundRobin),
+        pub balance: Balance = empty(of::<Balance>()).note("`round-robin`"),
+        /// Keeps each client at the endpoint that answered it first, by a cookie of Weir's own.
+        pub sticky: Option<Sticky> = optional(of::<Sticky>()).note("no"),
         /// What is spoken to the endpoints.
         pub protocol: Protocol = defaulted(word::<Protocol>(), Protocol::Http1),
         /// TLS towards plain (non-mesh) endpoints; absent: clear text.
@@ -57,6 +60,7 @@ impl Service {
         Service {
             source,
             balance: Balance::default(),
+            sticky: None,
             protocol: Protocol::default(),
             tls: None,
             proxy_protocol: None,
@@ -123,21 +127,6 @@ object! {
         pub tag: Option<String> = optional(text()),
         /// Data centre.
         pub datacenter: Option<String> = optional(text()).note("the agent's own"),
-    }
-}
-
-words! {
-    /// How an endpoint is chosen.
-    pub enum Balance: Default {
-        /// The fewer active requests of two drawn at random.
-        LeastRequest = "least-request",
-        /// The lower expected latency (decaying average times active requests) of two drawn at
-        /// random.
-        PeakEwma = "peak-ewma",
-        /// Drawn at random by weight.
-        Random = "random",
-        /// In turn, by weight.
-        RoundRobin (default) = "round-robin",
     }
 }
 

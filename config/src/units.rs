@@ -7,6 +7,7 @@ mod date;
 mod duration;
 mod percent;
 mod rate;
+mod ratio;
 mod size;
 
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub struct Rate {
     /// In how long.
     pub per: Duration,
 }
+
+/// One thing relative to another, written `1.25`; stored in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ratio(pub u32);
 
 /// A share, written `12.5%`; stored in thousandths of a percent (100,000 is the whole).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +88,8 @@ pub enum Kind {
     Percent,
     /// A rate.
     Rate,
+    /// A ratio.
+    Ratio,
     /// A size.
     Size,
 }
@@ -96,6 +103,7 @@ impl Kind {
             }
             Kind::Duration => "a whole number and `ms`, `s`, `m` or `h`, such as `250ms` or `5s`",
             Kind::Percent => "a number from 0 to 100 and `%`, such as `20%` or `12.5%`",
+            Kind::Ratio => "a number with at most three decimals, such as `1.25`",
             Kind::Rate => "a count per time, such as `100/s`, `30/m`, `1000/h` or `5/10s`",
             Kind::Size => "a whole number and `B`, `KiB`, `MiB` or `GiB`, such as `64KiB`",
         }
@@ -109,6 +117,7 @@ impl std::fmt::Display for Kind {
             Kind::Duration => "a duration",
             Kind::Percent => "a percentage",
             Kind::Rate => "a rate",
+            Kind::Ratio => "a ratio",
             Kind::Size => "a size",
         })
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use weir_config::auth::Jwks;
+use weir_config::balance::{Balance, RingHash};
 use weir_config::criticality::Criticality;
 use weir_config::document::AccessLogTarget;
 use weir_config::edge_rules::{Paths, Underscores};
@@ -20,10 +21,9 @@ use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{BreakerScope, Outlier, Retry, Timeouts};
 use weir_config::route::{Action, RedirectQuery, Route};
-use weir_config::service::{Balance, Service, Source};
+use weir_config::service::{Service, Source};
 use weir_config::template::Variable;
-
-use weir_config::units::{Percent, Rate, Size};
+use weir_config::units::{Percent, Rate, Ratio, Size};
 use weir_config::version::{AfterSunset, VersionBy};
 use weir_config::{Document, Position};
 
@@ -566,6 +566,49 @@ fn forms_of_the_proxy_protocol() {
         let written = service(&format!("{{ dns: \"a:1\", proxy_protocol: {word} }}"));
         assert_eq!(written.proxy_protocol, Some(version));
     }
+}
+
+#[test]
+fn ways_to_balance() {
+    let balance = |text: &str| service(&format!("{{ mesh: a, balance: {text} }}")).balance;
+    assert_eq!(service("{ mesh: a }").balance, Balance::RoundRobin);
+    assert_eq!(balance("least-request"), Balance::LeastRequest);
+    assert_eq!(
+        balance("{ ring-hash: header.X-User }"),
+        Balance::RingHash(RingHash {
+            by: LimitKey::Header("x-user".into()),
+            load_max: None
+        })
+    );
+    assert_eq!(
+        balance("{ ring-hash: { by: path, load_max: 1.25 } }").load_max(),
+        Some(Ratio(1_250))
+    );
+    let Balance::Maglev(maglev) = balance("{ maglev: { by: claim.sub, table: 251 } }") else {
+        panic!()
+    };
+    assert_eq!(
+        (maglev.by, maglev.table),
+        (LimitKey::Claim("sub".into()), 251)
+    );
+    for (key, expected) in [
+        ("client", LimitKey::Client),
+        ("cookie.User", LimitKey::Cookie("User".into())),
+        ("query.user", LimitKey::Query("user".into())),
+    ] {
+        assert_eq!(
+            balance(&format!("{{ maglev: {key} }}")).key(),
+            Some(&expected)
+        );
+    }
+    let sticky = service("{ mesh: a, sticky: { cookie: s, ttl: 1h, key: 0123456789abcdef } }");
+    let sticky = sticky.sticky.unwrap();
+    assert_eq!(sticky.ttl, Some(Duration::from_secs(3600)));
+    assert_eq!(sticky.key.unwrap().0, "0123456789abcdef");
+    assert_eq!(
+        service("{ mesh: a, sticky: s }").sticky.unwrap().cookie,
+        "s"
+    );
 }
 
 #[test]

@@ -36,16 +36,44 @@ fn check_claim(text: &str) -> Result<(), Complaint> {
 pub(crate) fn limit_key() -> Text<LimitKey> {
     Text {
         what: "what to count by, such as `client` or `claim.sub`",
-        pattern: Some("^(client|peer|route|claim\\..+|header\\..+)$"),
+        pattern: Some("^(client|path|peer|route|(claim|cookie|header|query)\\..+)$"),
         accepts: Accepts::Text,
         parse: parse_limit_key,
         write: LimitKey::to_string,
     }
 }
 
+/// What of a request consistent hashing chooses by.
+pub(crate) fn hash_key() -> Text<LimitKey> {
+    Text {
+        what: "a key of the request, such as `client` or `header.x-user`",
+        pattern: Some("^(client|path|(claim|cookie|header|query)\\..+)$"),
+        parse: |text| match text {
+            "peer" | "route" => {
+                let problem = format!("`{text}` does not tell requests apart here");
+                Err(Complaint::new(problem).hint("choose by `client`, `path` or a header"))
+            }
+            _ => parse_limit_key(text),
+        },
+        ..limit_key()
+    }
+}
+
+const KEYS: [&str; 8] = [
+    "claim.NAME",
+    "client",
+    "cookie.NAME",
+    "header.NAME",
+    "path",
+    "peer",
+    "query.NAME",
+    "route",
+];
+
 fn parse_limit_key(text: &str) -> Result<LimitKey, Complaint> {
     match text {
         "client" => return Ok(LimitKey::Client),
+        "path" => return Ok(LimitKey::Path),
         "peer" => return Ok(LimitKey::Peer),
         "route" => return Ok(LimitKey::Route),
         _ => {}
@@ -57,9 +85,11 @@ fn parse_limit_key(text: &str) -> Result<LimitKey, Complaint> {
         let name = (super::http::header_name().parse)(header)?;
         return Ok(LimitKey::Header(name.as_str().to_owned()));
     }
-    Err(unknown(
-        "key to count by",
-        text,
-        &["claim.NAME", "client", "header.NAME", "peer", "route"],
-    ))
+    if let Some(cookie) = text.strip_prefix("cookie.") {
+        return (super::http::cookie_name().parse)(cookie).map(LimitKey::Cookie);
+    }
+    if let Some(name) = text.strip_prefix("query.").filter(|name| !name.is_empty()) {
+        return Ok(LimitKey::Query(name.to_owned()));
+    }
+    Err(unknown("key", text, &KEYS))
 }

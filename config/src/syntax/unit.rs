@@ -7,7 +7,7 @@ use super::text::{Text, Within};
 use crate::bounds::DURATION_MAX;
 use crate::decode::Complaint;
 use crate::shape::Accepts;
-use crate::units::{Date, Percent, Rate, Size, UnitError, duration_text, parse_duration};
+use crate::units::{Date, Percent, Rate, Ratio, Size, UnitError, duration_text, parse_duration};
 
 /// A duration that is not zero.
 pub(crate) fn duration() -> Within<Duration> {
@@ -55,6 +55,17 @@ pub(crate) fn rate() -> Text<Rate> {
         accepts: Accepts::Text,
         parse,
         write: Rate::to_string,
+    }
+}
+
+/// A ratio.
+pub(crate) fn ratio() -> Text<Ratio> {
+    Text {
+        what: "a ratio such as `1.25`",
+        pattern: Some("^[0-9]+(\\.[0-9]{1,3})?$"),
+        accepts: Accepts::AnyScalar,
+        parse,
+        write: Ratio::to_string,
     }
 }
 

@@ -28,15 +28,20 @@ use crate::snapshot::{Labels, Service, SubsetId};
 
 mod draw;
 pub(crate) mod latency;
+mod maglev;
 mod pool;
 pub(crate) mod random;
+mod ring;
 mod schedule;
+pub(crate) mod session;
+pub(crate) mod table;
 
 use pool::Pool;
+use table::Weighted;
 
 /// The endpoints of one service as one worker sees them. Each worker compiles its own, so that
 /// reference counts are not shared between cores; the [`EndpointLive`] inside are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Members {
     /// The endpoints.
     pub endpoints: Vec<Arc<Member>>,
@@ -44,6 +49,8 @@ pub struct Members {
     whole: Pool,
     /// Those with the labels of each of the service's subsets.
     subsets: Box<[Pool]>,
+    /// Names of endpoints in cookies with their indices, sorted; empty unless sessions stick.
+    sessions: Box<[(u64, u32)]>,
 }
 
 /// What a request asks of its endpoint.
@@ -51,6 +58,10 @@ pub struct Members {
 pub struct Asks {
     /// Only endpoints of this subset.
     pub subset: Option<SubsetId>,
+    /// The hash of its key, where the service's method hashes and the request has one.
+    pub key: Option<u64>,
+    /// The endpoint that its cookie names, where the service is sticky.
+    pub session: Option<u64>,
 }
 
 /// One endpoint.
@@ -60,6 +71,8 @@ pub struct Member {
     pub endpoint: Endpoint,
     /// Its live state, shared by all workers and kept over membership changes by address.
     pub live: Arc<EndpointLive>,
+    /// Its name in cookies; 0 unless the service is sticky.
+    pub session: u64,
 }
 
 /// The choice of an endpoint for one attempt; counts as a request in flight there until dropped.
@@ -83,17 +96,39 @@ impl Members {
         let states = service.live.endpoints_of(endpoints);
         let endpoints = endpoints.iter().cloned().zip(states);
         let endpoints: Vec<_> = endpoints
-            .map(|(endpoint, live)| Arc::new(Member { endpoint, live }))
+            .map(|(endpoint, live)| {
+                let sticky = service.sticky.as_ref();
+                let name = |it| session::name_of(&service.name, it, &endpoint.address);
+                Arc::new(Member {
+                    session: sticky.map_or(0, name),
+                    endpoint,
+                    live,
+                })
+            })
             .collect();
         let subset = |labels: &Labels| {
             let members = endpoints.iter().filter(|member| member.has(labels));
-            Pool::new(members.cloned().collect())
+            Pool::new(service, members.cloned().collect())
         };
         Members {
-            whole: Pool::new(endpoints.iter().cloned().collect()),
+            whole: Pool::new(service, endpoints.iter().cloned().collect()),
             subsets: service.subsets.iter().map(subset).collect(),
+            sessions: sessions(service, &endpoints),
             endpoints,
         }
+    }
+
+    /// The endpoint that a request's cookie names, if it is one that the request may go to.
+    fn kept(&self, service: &Service, asks: &Asks) -> Option<&Arc<Member>> {
+        let name = asks.session?;
+        let place = self.sessions.binary_search_by_key(&name, |it| it.0).ok()?;
+        let member = self.endpoints.get(self.sessions[place].1 as usize)?;
+        let labels = asks
+            .subset
+            .and_then(|it| service.subsets.get(usize::from(it.0)));
+        labels
+            .is_none_or(|labels| member.has(labels))
+            .then_some(member)
     }
 
     /// Among whom a request may choose; `None` for a subset that this service does not have.
@@ -103,6 +138,16 @@ impl Members {
             Some(subset) => self.subsets.get(usize::from(subset.0)),
         }
     }
+}
+
+fn sessions(service: &Service, endpoints: &[Arc<Member>]) -> Box<[(u64, u32)]> {
+    if service.sticky.is_none() {
+        return Box::default();
+    }
+    let endpoints = (0_u32..).zip(endpoints);
+    let mut names: Box<[_]> = endpoints.map(|(index, it)| (it.session, index)).collect();
+    names.sort_unstable();
+    names
 }
 
 impl Member {
@@ -115,6 +160,13 @@ impl Member {
     /// How long its breaker lets nothing through.
     fn refuses(&self, breaker: &Breaker, at: Moment) -> Option<Duration> {
         self.live.breaker()?.refuses(breaker, at)
+    }
+
+    fn weighted(&self) -> Weighted<'_> {
+        Weighted {
+            address: &self.endpoint.address,
+            weight: self.endpoint.weight,
+        }
     }
 
     /// Whether it has all of these labels.
@@ -210,14 +262,24 @@ pub fn pick(
     let usable = |member: &Member| closed(member) && (member.is_fit(at) || in_panic());
     let fresh = |member: &Member| !tried.has(member) && usable(member);
 
-    let (index, again) = match draw::draw(service.balance, pool, draw, at, fresh) {
-        Some(index) => (Some(index), ""),
-        None => {
-            let index = draw::draw(service.balance, pool, draw, at, usable);
-            (index, ", though it was tried before")
-        }
+    let room = pool.room(service);
+    let roomy = |member: &Member| room.is_none_or(|room| room.is_in(member)) && fresh(member);
+    let by_method = |will_do: &dyn Fn(&Member) -> bool| {
+        let index = draw::draw(&service.balance, pool, asks.key, draw, at, will_do)?;
+        Some(&pool.members[index])
     };
-    let Some(index) = index else {
+    let kept = members.kept(service, asks).filter(|member| fresh(member));
+    let (chosen, how) = match kept {
+        Some(member) => (Some(member), How::Session),
+        None => by_method(&roomy).map_or_else(
+            || match by_method(&fresh).filter(|_| room.is_some()) {
+                Some(member) => (Some(member), How::PastBound),
+                None => (by_method(&usable), How::Again),
+            },
+            |member| (Some(member), How::Method),
+        ),
+    };
+    let Some(member) = chosen else {
         if let Some(after) = breaker.and_then(|breaker| all_refuse(breaker, pool, at)) {
             return Err(Refusal::new(Code::BreakerOpen).with_retry_after(after));
         }
@@ -228,13 +290,15 @@ pub fn pick(
         );
         return Err(Refusal::new(Code::NoEndpoint).with_detail(detail));
     };
-    let member = &pool.members[index];
     note.note(|| Step {
         area: "endpoint",
         said: format!(
-            "{} by {}, one of {}{}{}{again}",
+            "{} by {}, one of {}{}{}{}",
             member.endpoint.address,
-            service.balance.as_str(),
+            match how {
+                How::Session => "the session that its cookie names",
+                _ => service.balance.as_str(),
+            },
             pool.members.len(),
             service.labels_text(asks.subset),
             if panic.get() == Some(true) {
@@ -242,6 +306,11 @@ pub fn pick(
             } else {
                 ""
             },
+            match how {
+                How::Again => ", though it was tried before",
+                How::PastBound => ", though all are past `load_max`",
+                How::Method | How::Session => "",
+            }
         ),
         at: service.at,
     });
@@ -266,6 +335,19 @@ fn all_refuse(breaker: &Breaker, pool: &Pool, at: Moment) -> Option<Duration> {
         first = first.min(member.refuses(breaker, at)?);
     }
     Some(first)
+}
+
+/// How an endpoint came to be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Every one that will do has been tried.
+    Again,
+    /// By the service's method.
+    Method,
+    /// By the method, and nobody has room.
+    PastBound,
+    /// The client is at this one.
+    Session,
 }
 
 /// Why there is nobody to choose.

@@ -17,6 +17,7 @@ pub mod cors;
 pub mod explain;
 pub mod framing;
 pub mod grpc;
+pub mod key;
 pub mod limit;
 pub mod live;
 pub mod moment;

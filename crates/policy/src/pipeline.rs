@@ -25,6 +25,7 @@ use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
 
 pub(crate) mod admit;
 mod answer;
+mod asks;
 mod client;
 mod prepare;
 
@@ -60,6 +61,10 @@ pub struct Admitted {
 pub struct Grant(Option<HeaderValue>);
 
 /// What happens to an admitted request.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every request is forwarded; a box would cost each an allocation"
+)]
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -315,6 +320,17 @@ pub fn compress(
 ) -> Option<Coding> {
     let plan = snapshot.compression(listener, route)?;
     plan.decide(wanted, head.status, &mut head.headers, bytes)
+}
+
+/// The `Set-Cookie` that keeps the client at the endpoint that answered; `None` when the service is
+/// not sticky, or the client named that endpoint itself.
+pub fn stick(
+    snapshot: &Snapshot,
+    forward: &Forward,
+    chosen: &Chosen,
+    secure: bool,
+) -> Option<HeaderValue> {
+    asks::stick(snapshot, forward, chosen, secure)
 }
 
 /// Turns the endpoint's response head into the one the client gets: hop-by-hop fields out, header

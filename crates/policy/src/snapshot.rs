@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use weir_config::balance::{Balance, Sticky};
 use weir_config::criticality::Criticality;
 use weir_config::document::AccessLog;
 use weir_config::edge_rules::Underscores;
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Breaker, BreakerScope};
-use weir_config::service::{Balance, Protocol, Source, UpstreamTls};
+use weir_config::service::{Protocol, Source, UpstreamTls};
 use weir_config::{ConfigError, Document, Position};
 
 use crate::auth::{IssuerLive, RouteAuth};
 use crate::compress::{CompressPlan, RouteCompress};
 use crate::cors::CorsPlan;
+use crate::key::RequestKey;
 use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
 use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
@@ -174,6 +176,10 @@ pub struct Service {
     pub balance: Balance,
     /// The label sets that routes ask of its endpoints.
     pub subsets: Vec<Labels>,
+    /// What of a request decides, where the method hashes.
+    pub(crate) hash_key: Option<RequestKey>,
+    /// Whether clients stay at one endpoint.
+    pub sticky: Option<Sticky>,
     /// What is spoken.
     pub protocol: Protocol,
     /// TLS towards endpoints without a mesh identity.

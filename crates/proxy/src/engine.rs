@@ -28,10 +28,12 @@ use crate::respond::Decisions;
 use crate::worker::{Command, Worker, WorkerStats};
 
 mod installation;
+mod warm;
 
 pub use installation::{Binding, InstallError, Installation};
 
 use installation::check;
+use warm::Warm;
 
 /// With what an engine starts.
 pub struct EngineOptions {
@@ -75,6 +77,7 @@ pub struct Engine {
     /// Bound addresses and what they became; also serialises installations.
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
     current: std::sync::RwLock<Option<Arc<Snapshot>>>,
+    warm: Warm,
 }
 
 struct Handle {
@@ -113,6 +116,7 @@ impl Engine {
             decisions,
             bound: Mutex::default(),
             current: std::sync::RwLock::default(),
+            warm: Warm::default(),
         })
     }
 
@@ -146,6 +150,7 @@ impl Engine {
         }
         // Swap on every worker.
         let snapshot = Arc::clone(&installation.snapshot);
+        let warm = self.warm.all(&snapshot);
         let installation = Arc::new(installation);
         let mut waiting = Vec::new();
         for (worker, sockets) in self.workers.iter().zip(fresh) {
@@ -162,6 +167,7 @@ impl Engine {
         for installed in waiting {
             installed.await.map_err(|_| InstallError::Stopped)?;
         }
+        drop(warm);
         // The workers have let go of what vanished.
         bound.extend(opened);
         let stays = |address: &SocketAddr| {
@@ -188,13 +194,18 @@ impl Engine {
     /// Tells every worker who serves a service now. Kept by name over installations; services
     /// whose endpoints are written in the document do not listen to it.
     pub fn set_members(&self, service: &str, endpoints: Arc<[Endpoint]>) {
+        let warm = self
+            .warm
+            .told(self.snapshot().as_deref(), service, &endpoints);
         let service: Arc<str> = service.into();
         for worker in &self.workers {
             let (service, endpoints) = (Arc::clone(&service), Arc::clone(&endpoints));
             // A stopped worker needs no endpoints.
-            let _ = worker
-                .commands
-                .send(Command::Members { service, endpoints });
+            let _ = worker.commands.send(Command::Members {
+                service,
+                endpoints,
+                warm: warm.clone(),
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::Either;
-use http::header::{CONNECTION, CONTENT_TYPE, COOKIE};
+use http::header::{CONNECTION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http::{StatusCode, Version, request};
 use http_body::Body;
@@ -303,17 +303,18 @@ impl Exchange {
         line: Line,
     ) -> Response<Reply> {
         let (mut head, incoming) = answer.into_parts();
-        self.ledger.chosen = Some(chosen);
         let place = (self.admitted.listener, self.admitted.route);
         let coding = self.admitted.coding;
         let (mut idle, mut bytes_max) = (Duration::MAX, u64::MAX);
-        let (mut call, mut web) = (None, None);
+        let (mut call, mut web, mut session) = (None, None, None);
         if let Then::Forward(plan) = self.admitted.then {
             (idle, bytes_max) = (plan.timeouts.idle, plan.response_bytes_max);
             call = plan.call;
             web = plan.web(&self.entry.installed.snapshot);
+            session = stick(&self.connection, &self.entry, &plan, &chosen);
             self.ledger.permit = Some(plan.permit);
         }
+        self.ledger.chosen = Some(chosen);
         if let Some(bytes) = incoming.size_hint().exact()
             && bytes > bytes_max
         {
@@ -357,6 +358,9 @@ impl Exchange {
             let web = web.filter(|web| grpc::response_to_web(*web, &mut head.headers));
             CallBody::new(flavour, web, first, self.connection.http2)
         });
+        if let Some(session) = session {
+            head.headers.append(SET_COOKIE, session);
+        }
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
         self.ledger.status = head.status.as_u16();
@@ -407,6 +411,21 @@ fn share(entry: &Entry, grant: Option<(RouteId, Grant)>, headers: &mut HeaderMap
     if let Some((route, grant)) = grant {
         pipeline::share(&entry.installed.snapshot, route, grant, headers, own);
     }
+}
+
+/// The cookie that names the endpoint which answered, where the client is to have it.
+fn stick(
+    connection: &ClientConnection,
+    entry: &Entry,
+    plan: &Forward,
+    chosen: &Chosen,
+) -> Option<HeaderValue> {
+    let snapshot = &entry.installed.snapshot;
+    let cookie = pipeline::stick(snapshot, plan, chosen, connection.secure)?;
+    if plan.asks.session.is_some() {
+        entry.installed.metrics(plan.service).session_broken();
+    }
+    Some(cookie)
 }
 
 fn intake(

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use weir_config::bounds::SERVICES_MAX;
 use weir_config::endpoint::Endpoint;
 use weir_policy::auth::Local;
+use weir_policy::balance::Members;
 use weir_telemetry::Registry;
 use weir_telemetry::access_log::AccessLog;
 
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Members {
         service: Arc<str>,
         endpoints: Arc<[Endpoint]>,
+        /// Keeps tables that are about to be looked for.
+        warm: Option<Arc<Members>>,
     },
     /// Write the access log here.
     Log(AccessLog),
@@ -152,7 +155,14 @@ impl Worker {
                     self.install(&installation, sockets);
                     let _ = done.send(());
                 }
-                Command::Members { service, endpoints } => self.set_members(&service, endpoints),
+                Command::Members {
+                    service,
+                    endpoints,
+                    warm,
+                } => {
+                    self.set_members(&service, endpoints);
+                    drop(warm);
+                }
                 Command::Log(log) => self.log.replace(&log, self.index),
                 Command::Drain { within, done } => self.drain(within, done),
                 Command::Request {

@@ -177,6 +177,8 @@ metrics! {
         "Circuit breaker of a whole service: 0 closed, 1 half open, 2 open.";
     BREAKERS_OPENED: Counter = "weir_upstream_breakers_opened_total" [SERVICE],
         "How often the circuit breaker of a service, or of one of its endpoints, opened.";
+    SESSIONS_BROKEN: Counter = "weir_upstream_sessions_broken_total" [SERVICE],
+        "Requests whose cookie named an endpoint that was gone, unfit or failed: another one took over.";
     ENDPOINTS: Gauge = "weir_upstream_endpoints" [SERVICE, STATE],
         "Endpoints of a service by state: fit, ejected for failures, or left out by their breaker.";
     EJECTIONS: Counter = "weir_upstream_ejections_total" [SERVICE, REASON],

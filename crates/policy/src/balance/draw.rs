@@ -1,8 +1,8 @@
-//! The four methods: how one endpoint is drawn among those that will do.
+//! The methods: how one endpoint is drawn among those that will do.
 
 use std::cmp::Ordering;
 
-use weir_config::service::Balance;
+use weir_config::balance::Balance;
 
 use crate::balance::Member;
 use crate::balance::pool::Pool;
@@ -14,14 +14,20 @@ use crate::moment::Moment;
 /// Constant time while the first ones drawn will do; after [`DRAWS_MAX`] that did not, every
 /// endpoint is looked at.
 pub(super) fn draw(
-    balance: Balance,
+    balance: &Balance,
     pool: &Pool,
+    key: Option<u64>,
     draw: u64,
     at: Moment,
     will_do: impl Fn(&Member) -> bool,
 ) -> Option<usize> {
     let first = |source: &mut dyn FnMut() -> usize| first_that(pool, draw, source, &will_do);
     match balance {
+        Balance::Maglev(_) | Balance::RingHash(_) => match (&pool.table, key) {
+            (Some(table), Some(key)) => table.first(key, |index| will_do(&pool.members[index])),
+            // Without a key, in turn.
+            _ => first(&mut || pool.next_turn(draw)),
+        },
         Balance::RoundRobin => first(&mut || pool.next_turn(draw)),
         Balance::Random => first(&mut by_weight(pool, draw)),
         Balance::LeastRequest => better_of_two(pool, draw, &will_do, |one, other| {

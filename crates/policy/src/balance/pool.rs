@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use weir_config::units::Ratio;
+
+use super::table::Table;
 use super::{Member, schedule};
+use crate::snapshot::Service;
 
 /// Some endpoints of a service, in the order of its membership.
 #[derive(Debug)]
@@ -14,12 +18,18 @@ pub(super) struct Pool {
     schedule: Box<[u32]>,
     /// Next place in the schedule; [`CURSOR_UNSET`] until the first draw decides where to begin.
     cursor: AtomicU64,
+    /// Of methods that hash.
+    pub(super) table: Option<Arc<Table>>,
+    /// The sum of all weights.
+    weight: u64,
 }
 
 impl Pool {
-    pub(super) fn new(members: Box<[Arc<Member>]>) -> Pool {
+    pub(super) fn new(service: &Service, members: Box<[Arc<Member>]>) -> Pool {
         let weights: Vec<u32> = members.iter().map(|it| it.endpoint.weight).collect();
         Pool {
+            table: service.live.tables.of(&service.balance, &members),
+            weight: weights.iter().copied().map(u64::from).sum(),
             members,
             schedule: schedule::spread(&weights),
             cursor: AtomicU64::new(CURSOR_UNSET),
@@ -55,11 +65,30 @@ impl Pool {
             .store((cursor + 1) % self.places(), Ordering::Relaxed);
         self.at_place(cursor)
     }
+
+    /// How much more than the mean an endpoint may have in flight ("consistent hashing with
+    /// bounded loads"); the request that is being placed counts already.
+    pub(super) fn room(&self, service: &Service) -> Option<Room> {
+        let load_max = service.balance.load_max()?;
+        Some(Room {
+            load: u64::from(service.live.in_flight()).max(1) * u64::from(load_max.0),
+            weight: self.weight * u64::from(Ratio::WHOLE.0),
+        })
+    }
 }
 
-impl Default for Pool {
-    fn default() -> Pool {
-        Pool::new(Box::default())
+/// The load that each endpoint may have, by its weight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    load: u64,
+    weight: u64,
+}
+
+impl Room {
+    /// Whether one more is within the bound.
+    pub(super) fn is_in(&self, member: &Member) -> bool {
+        let share = self.load * u64::from(member.endpoint.weight);
+        u64::from(member.live.in_flight()) < share.div_ceil(self.weight.max(1))
     }
 }
 

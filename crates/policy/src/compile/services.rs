@@ -6,15 +6,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use weir_config::balance::Balance;
 use weir_config::endpoint::Endpoint;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Limits, Outlier, Retry, Timeouts};
-use weir_config::service::{Balance, Protocol, Service as Written, Source, UpstreamTls};
+use weir_config::service::{Protocol, Service as Written, Source, UpstreamTls};
 use weir_config::units::{Percent, Size};
 use weir_config::{Document, Located, Position};
 
 use super::faults::Faults;
 use super::subsets;
+use crate::key::RequestKey;
 use crate::live::Live;
 use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
 use crate::snapshot::{Labels, Role, Service, ServiceId};
@@ -69,7 +71,9 @@ fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> 
     Service {
         name: name.into(),
         source: written.source.clone(),
-        balance: written.balance,
+        balance: written.balance.clone(),
+        hash_key: written.balance.key().map(RequestKey::compile),
+        sticky: written.sticky.clone(),
         subsets,
         protocol: written.protocol,
         tls: written.tls.clone(),
@@ -108,6 +112,8 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
             at: Position::default(),
         }]),
         balance: Balance::RoundRobin,
+        hash_key: None,
+        sticky: None,
         subsets: Vec::new(),
         protocol,
         tls: None,

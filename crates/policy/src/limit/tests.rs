@@ -10,9 +10,10 @@ use weir_config::limit::{Limit, LimitKey};
 use weir_config::position::{Located, Position};
 use weir_config::units::Rate;
 
-use super::{KeyInputs, RouteLimit};
+use super::RouteLimit;
 use crate::auth::Claims;
 use crate::balance::random::mix;
+use crate::key::KeyInputs;
 use crate::live::Live;
 use crate::moment::Moment;
 
@@ -41,6 +42,8 @@ fn inputs<'a>(client: &str, headers: &'a HeaderMap) -> KeyInputs<'a> {
     KeyInputs {
         route: "r",
         client: client.parse().unwrap(),
+        path: "/",
+        query: None,
         headers,
         claims: None,
         peer: None,

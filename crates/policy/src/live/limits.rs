@@ -167,7 +167,7 @@ const WARNING_PAUSE: Duration = Duration::from_secs(60);
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use weir_config::service::Balance;
+    use weir_config::balance::Balance;
 
     use super::*;
     use crate::live::sample::{moment, service};

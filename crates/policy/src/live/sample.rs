@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::Position;
+use weir_config::balance::Balance;
 use weir_config::criticality::Criticality;
 use weir_config::endpoint::Endpoint;
 use weir_config::resilience::{Breaker, BreakerScope, Outlier, Retry, Timeouts};
-use weir_config::service::{Balance, Protocol, Source};
+use weir_config::service::{Protocol, Source};
 use weir_config::units::Percent;
 
 use crate::balance::{Asks, Members};
+use crate::key::RequestKey;
 use crate::live::ServiceLive;
 use crate::moment::Moment;
 use crate::pipeline::Forward;
@@ -22,7 +24,9 @@ pub(crate) fn service(balance: Balance) -> Service {
     Service {
         name: "users".into(),
         source: Source::Endpoints(Vec::new()),
+        hash_key: balance.key().map(RequestKey::compile),
         balance,
+        sticky: None,
         subsets: Vec::new(),
         protocol: Protocol::Http1,
         tls: None,

@@ -10,6 +10,7 @@ use weir_config::criticality::Criticality;
 use weir_config::endpoint::Endpoint;
 use weir_config::resilience::{BreakerScope, Outlier};
 
+use crate::balance::table::Tables;
 use crate::live::{EndpointLive, Event, Limit, LimitUse, News};
 use crate::moment::Moment;
 use crate::pipeline::Permit;
@@ -45,6 +46,8 @@ pub struct ServiceLive {
     pub(crate) budget: Budget,
     /// Attempts that were wanted and not made.
     pub(crate) retries_denied: DeniedCounts,
+    /// Tables of consistent hashing.
+    pub(crate) tables: Tables,
     endpoints: Mutex<HashMap<Box<str>, Weak<EndpointLive>>>,
 }
 

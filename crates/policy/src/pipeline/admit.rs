@@ -1,7 +1,6 @@
 //! The first phase: whether and how a request may go on.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, UPGRADE};
@@ -11,12 +10,14 @@ use weir_config::limit::LimitKey;
 use weir_config::resilience::BreakerScope;
 use weir_config::service::Protocol;
 
+use super::asks::asks;
 use super::{Admitted, Forward, Then, answer, client};
 use crate::auth::{self, Claims, Local};
 use crate::balance::Asks;
 use crate::cors;
 use crate::grpc::Call;
-use crate::limit::{KeyInputs, RouteLimit};
+use crate::key::{self, KeyInputs};
+use crate::limit::RouteLimit;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::refusal::{Code, Known, Refusal};
@@ -119,15 +120,16 @@ fn decide(
         return Err(Refusal::new(Code::PeerRequired));
     }
     let claims = authenticate(snapshot, route, local, request, at, rehearsal, note)?;
-    within_limits(
-        route,
-        request,
+    let inputs = KeyInputs {
+        route: &route.name,
         client,
-        claims.as_deref(),
-        at,
-        rehearsal,
-        note,
-    )?;
+        path: &path,
+        query: request.query,
+        headers: request.headers,
+        claims: claims.as_deref(),
+        peer: request.peer,
+    };
+    within_limits(route, &inputs, at, rehearsal, note)?;
 
     let coding = snapshot
         .compression(request.listener, id)
@@ -167,7 +169,9 @@ fn decide(
             let index = own.start + index;
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(request)?;
+            let service = snapshot.service(destination.service);
             let brings = Brings {
+                asks: asks(service, destination.subset, &inputs, note),
                 call: Call::of(request)?,
                 class: class(snapshot, destination, listener, route, request),
             };
@@ -331,31 +335,22 @@ fn authenticate(
 
 fn within_limits(
     route: &Route,
-    request: &RequestView<'_>,
-    client: IpAddr,
-    claims: Option<&Claims>,
+    inputs: &KeyInputs<'_>,
     at: Moment,
     rehearsal: Option<&Rehearsal>,
     note: &mut impl Note,
 ) -> Result<(), Refusal> {
-    let inputs = KeyInputs {
-        route: &route.name,
-        client,
-        headers: request.headers,
-        claims,
-        peer: request.peer,
-    };
     for limit in &route.limits {
         let verdict = match rehearsal {
-            None => limit.check(&inputs, at),
-            Some(_) => limit.peek(&inputs, at),
+            None => limit.check(inputs, at),
+            Some(_) => limit.peek(inputs, at),
         };
         note.note(|| Step {
             area: "limit",
             said: match verdict {
-                Ok(()) => format!("{}: there is room", limit_text(limit, &inputs)),
+                Ok(()) => format!("{}: there is room", limit_text(limit, inputs)),
                 Err(after) => {
-                    format!("{}: used up for {after:?}", limit_text(limit, &inputs))
+                    format!("{}: used up for {after:?}", limit_text(limit, inputs))
                 }
             },
             at: limit.config.at,
@@ -375,27 +370,10 @@ fn rate_text(limit: &RouteLimit) -> String {
 
 /// The limit with the key that this request is counted by.
 fn limit_text(limit: &RouteLimit, inputs: &KeyInputs<'_>) -> String {
-    let absent = || "absent".to_owned();
-    let key = match &limit.config.by {
-        LimitKey::Route => return format!("{}, everybody together", rate_text(limit)),
-        LimitKey::Claim(name) => {
-            let claim = inputs.claims.and_then(|claims| claims.text(name));
-            format!(
-                "claim.{name}, here {}",
-                claim.map_or_else(absent, Cow::into_owned)
-            )
-        }
-        LimitKey::Client => format!("client, here {}", inputs.client),
-        LimitKey::Header(name) => {
-            let value = inputs
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok());
-            format!("header.{name}, here {}", value.unwrap_or("absent"))
-        }
-        LimitKey::Peer => format!("peer, here {}", inputs.peer.unwrap_or("absent")),
-    };
-    format!("{} by {key}", rate_text(limit))
+    match &limit.config.by {
+        LimitKey::Route => format!("{}, everybody together", rate_text(limit)),
+        key => format!("{} by {}", rate_text(limit), key::shown(key, inputs)),
+    }
 }
 
 /// The destination of this draw. A compiled route has at least one, and a total above zero.
@@ -432,6 +410,8 @@ fn injected(route: &Route, request: &RequestView<'_>, draw: u64, note: &mut impl
 /// What a request brings to the service that it enters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Brings {
+    /// What it asks of its endpoint.
+    pub(crate) asks: Asks,
     /// What it is, where it is a gRPC call.
     pub(crate) call: Option<Call>,
     /// How much it matters.
@@ -464,7 +444,7 @@ fn adaptive_text(service: &Service, plan: AdaptivePlan, class: Criticality) -> S
 pub(crate) fn enter(
     snapshot: &Snapshot,
     destination: &Destination,
-    Brings { call, class }: Brings,
+    Brings { asks, call, class }: Brings,
     at: Moment,
     note: &mut impl Note,
 ) -> Result<Forward, Refusal> {
@@ -523,9 +503,7 @@ pub(crate) fn enter(
     let permit = service.live.enter(service, class, at)?;
     Ok(Forward {
         service: destination.service,
-        asks: Asks {
-            subset: destination.subset,
-        },
+        asks,
         timeouts,
         retry: destination.retry.clone(),
         response_bytes_max: destination.response_bytes_max,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use weir_config::service::Balance;
+use weir_config::balance::Balance;
 
 use super::{BreakerState, Denied, judge, pause};
 use crate::balance::{Asks, Chosen, Members, Tried, pick};

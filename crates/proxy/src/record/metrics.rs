@@ -148,6 +148,12 @@ impl ServiceMetrics {
         }
     }
 
+    /// A client could not stay at the endpoint that its cookie names.
+    pub(crate) fn session_broken(&self) {
+        let family = self.registry.family(&names::SESSIONS_BROKEN);
+        family.with(&[&self.name]).add(self.worker, 1);
+    }
+
     /// A connection was made.
     pub(crate) fn opened(&self) {
         let (open, created) = self.connections();

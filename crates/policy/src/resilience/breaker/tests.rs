@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_config::balance::Balance;
 use weir_config::criticality::Criticality;
 use weir_config::resilience::Breaker;
-use weir_config::service::Balance;
 use weir_config::units::Percent;
 
 use super::{BreakerState, Came};

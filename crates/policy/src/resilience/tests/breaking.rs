@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use weir_config::balance::Balance;
 use weir_config::resilience::{Breaker, BreakerScope};
-use weir_config::service::Balance;
 use weir_config::units::Percent;
 
 use super::{AT_ONCE, choose, fail_at, failure, first, gives_up, status, took_first};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use weir_config::balance::Balance;
 use weir_config::grpc::GrpcStatus;
-use weir_config::service::Balance;
 
 use super::super::{BreakerState, judge};
 use super::{AT_ONCE, PAUSED, choose, failure, first, gives_up, status};
