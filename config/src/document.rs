@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::auth::Issuer;
 use crate::bounds::{ISSUERS_MAX, LISTENERS_MAX, ROUTES_MAX, SERVICES_MAX};
 use crate::broken::Broken;
-use crate::declare::{empty, object, required, words};
+use crate::declare::{defaulted, empty, object, required, words};
 use crate::decode::{Complaint, Decoder, Path};
 use crate::error::ConfigErrors;
 use crate::listener::Listener;
@@ -17,7 +17,7 @@ use crate::route::Route;
 use crate::service::Service;
 use crate::shape::Shape;
 use crate::syntax::host::network;
-use crate::syntax::plain::word;
+use crate::syntax::plain::{Boolean, word};
 use crate::syntax::text::{file, listener_name, name};
 use crate::syntax::{Declared, Syntax, list, map, of};
 use crate::yaml::{Node, Value, excerpt};
@@ -43,8 +43,14 @@ object! {
                 .standing_in(Issuer::stand_in)),
         /// Access log of every proxy: `stdout`, `off` or `{ file: path }`.
         pub access_log: AccessLog = empty(of::<AccessLog>()).note("`stdout`"),
-        /// Addresses of proxies in front of the gateway whose `X-Forwarded-For` is believed.
+        /// Addresses of proxies in front of the gateway whose forwarding fields are believed: the
+        /// client is the rightmost address in them that is not one of these. Of anybody else they
+        /// are removed.
         pub trusted_proxies: Vec<IpNet> = empty(list(network())).note("none"),
+        /// Fields that tell services where a request came from, and trusted proxies tell Weir.
+        pub forwarded: Forwarded = defaulted(word::<Forwarded>(), Forwarded::XForwarded),
+        /// Whether requests and responses that are passed on say so in `Via` (RFC 9110, 7.6.3).
+        pub via: bool = defaulted(Boolean, true),
     }
 }
 
@@ -76,6 +82,20 @@ impl Document {
             .iter()
             .find(|(known, _)| known.value == name)
             .map(|(_, service)| service)
+    }
+}
+
+words! {
+    /// Forwarding fields.
+    pub enum Forwarded: Default {
+        /// `X-Forwarded-*` and `Forwarded`; of a trusted proxy the first are believed.
+        Both = "both",
+        /// None; what a trusted proxy sends is passed on.
+        Off = "off",
+        /// `Forwarded` with `for`, `host` and `proto` (RFC 7239).
+        Rfc7239 = "rfc7239",
+        /// `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
+        XForwarded (default) = "x-forwarded",
     }
 }
 

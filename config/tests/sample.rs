@@ -13,7 +13,7 @@ use http::HeaderName;
 use weir_config::auth::Jwks;
 use weir_config::balance::{Balance, RingHash};
 use weir_config::criticality::Criticality;
-use weir_config::document::AccessLogTarget;
+use weir_config::document::{AccessLogTarget, Forwarded};
 use weir_config::edge_rules::{Paths, Underscores};
 use weir_config::grpc::GrpcStatus;
 use weir_config::limit::LimitKey;
@@ -621,6 +621,10 @@ fn forms_of_the_rest() {
         AccessLogTarget::File("/var/log/weir".into())
     );
     assert_eq!(decode("{}").access_log.to, AccessLogTarget::Stdout);
+
+    assert_eq!(decode("{}").forwarded, Forwarded::XForwarded);
+    assert_eq!(decode("forwarded: both").forwarded, Forwarded::Both);
+    assert_eq!((decode("{}").via, decode("via: false").via), (true, false));
 
     let jwks = |text: &str| {
         let text = format!("issuers: {{ it: {{ issuer: i, audience: [a, b], jwks: {text} }} }}");

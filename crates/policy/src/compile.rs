@@ -127,6 +127,8 @@ pub fn compile(
         services: resolved.services,
         issuers: resolved.issuers,
         trusted_proxies: document.trusted_proxies.clone(),
+        forwarded: document.forwarded,
+        via: document.via,
         access_log: document.access_log.clone(),
         document,
         role: role.clone(),

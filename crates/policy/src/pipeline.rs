@@ -18,7 +18,7 @@ use crate::note::Note;
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
 use crate::resilience::{self, Consent, RetryPlan, TimeoutPlan};
-use crate::rewrite::{Filled, strip_response};
+use crate::rewrite::{Filled, add_via, is_forgeable, strip_response, strip_trailers};
 use crate::route::Params;
 use crate::shaping::Delayed;
 use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
@@ -347,6 +347,9 @@ pub fn settle(
         _ => None,
     };
     strip_response(&mut head.headers);
+    if snapshot.via {
+        add_via(&mut head.headers, head.version);
+    }
     let route = snapshot.route(route);
     if let (Some(plan), Some(version)) = (&route.versions, version) {
         plan.announce(version, &mut head.headers);
@@ -360,4 +363,14 @@ pub fn settle(
         head.headers
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
+}
+
+/// Takes out of a request's trailers what has no place there, and what only Weir may say.
+pub fn prepare_trailers(trailers: &mut HeaderMap) {
+    strip_trailers(trailers, is_forgeable);
+}
+
+/// Takes out of a response's trailers what has no place there.
+pub fn settle_trailers(trailers: &mut HeaderMap) {
+    strip_trailers(trailers, |_| false);
 }

@@ -11,8 +11,10 @@ mod forwarding;
 mod headers;
 mod hop;
 mod new_path;
+mod rfc7239;
 mod template;
 mod underscores;
+mod via;
 
 use http::uri::{PathAndQuery, Uri};
 
@@ -24,9 +26,10 @@ pub use template::{Template, TemplateFault, Values};
 pub use underscores::hold_to;
 
 pub(crate) use filled::fill;
-pub(crate) use forwarding::{Origin, forward, is_forgeable};
-pub(crate) use hop::{has_token, strip_request, strip_response};
+pub(crate) use forwarding::{Origin, forward, hops, is_forgeable};
+pub(crate) use hop::{has_token, strip_request, strip_response, strip_trailers};
 pub(crate) use template::Scope;
+pub(crate) use via::add_via;
 
 /// Changes of path and host. Of a redirect, they are where it leads.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weir_config::balance::{Balance, Sticky};
 use weir_config::criticality::Criticality;
-use weir_config::document::AccessLog;
+use weir_config::document::{AccessLog, Forwarded};
 use weir_config::edge_rules::Underscores;
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
@@ -64,6 +64,10 @@ pub struct Snapshot {
     pub issuers: Vec<Issuer>,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which forwarding fields are read and written.
+    pub forwarded: Forwarded,
+    /// Whether what is passed on says so in `Via`.
+    pub via: bool,
     /// Where the access log goes.
     pub access_log: AccessLog,
     /// The document itself.

@@ -12,6 +12,7 @@ mod failures;
 mod faults;
 mod framing;
 mod grpc;
+mod hops;
 mod http2;
 mod limits;
 mod paths;

@@ -127,7 +127,8 @@ async fn no_other_tunnel_is_built() {
             "{mode}"
         );
     }
-    let sent = "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n";
+    let sent =
+        "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\nConnection: close\r\n\r\n";
     let answer = raw(gateway.web(), sent, DEADLINE).await;
     assert_eq!(answer.status(), Some(405), "{answer:?}");
     assert!(

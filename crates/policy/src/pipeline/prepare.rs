@@ -49,8 +49,12 @@ pub(super) fn prepare(
         host: host.clone(),
         edge,
         trusted,
+        fields: snapshot.forwarded,
     };
     rewrite::forward(&mut head.headers, &origin);
+    if snapshot.via {
+        rewrite::add_via(&mut head.headers, head.version);
+    }
     if let Some(target) = target(admitted, &head.uri) {
         head.uri = target;
     }

@@ -4,9 +4,12 @@
 //! is kept, and it is appended to the chain. In the mesh they come from the gateway and are kept.
 
 use std::io::{Cursor, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_config::document::Forwarded;
+
+use super::rfc7239;
 
 /// How a request came in.
 #[derive(Debug, Clone)]
@@ -21,6 +24,32 @@ pub(crate) struct Origin {
     pub(crate) edge: bool,
     /// The other side is a trusted proxy.
     pub(crate) trusted: bool,
+    /// Which fields tell of it.
+    pub(crate) fields: Forwarded,
+}
+
+/// The addresses that forwarding fields name, the last first; one that cannot be read is `None`.
+pub(crate) fn hops(
+    headers: &HeaderMap,
+    fields: Forwarded,
+) -> impl Iterator<Item = Option<IpAddr>> + '_ {
+    let old = (fields != Forwarded::Rfc7239).then(|| headers.get_all(FOR).iter().rev());
+    let old = old.into_iter().flatten();
+    let old = old.flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b',').map(read));
+    let new = (fields == Forwarded::Rfc7239).then(|| rfc7239::addresses(headers));
+    old.chain(new.into_iter().flatten())
+}
+
+/// An address with or without port, IPv6 with or without brackets.
+pub(super) fn read(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|inside| inside.strip_suffix(']'))
+        .unwrap_or(text);
+    let plain = bare.parse::<IpAddr>().ok();
+    let address = plain.or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
+    Some(address.to_canonical())
 }
 
 /// Whether an untrusted client could pass this field off as Weir's or a proxy's. Some application
@@ -34,8 +63,18 @@ pub(crate) fn is_forgeable(name: &str) -> bool {
     }
 }
 
-/// Sets `X-Forwarded-For`, `-Proto` and `-Host`. What a client could have forged is gone already.
+/// Says where a request came from. What a client could have forged is gone already.
 pub(crate) fn forward(headers: &mut HeaderMap, origin: &Origin) {
+    if matches!(origin.fields, Forwarded::Both | Forwarded::XForwarded) {
+        forward_x(headers, origin);
+    }
+    if matches!(origin.fields, Forwarded::Both | Forwarded::Rfc7239) {
+        rfc7239::forward(headers, origin);
+    }
+}
+
+/// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
+fn forward_x(headers: &mut HeaderMap, origin: &Origin) {
     let keep = !origin.edge || origin.trusted;
     let remote = origin.remote.to_canonical();
     let known = keep && headers.contains_key(&FOR);
@@ -66,6 +105,24 @@ pub(crate) fn forward(headers: &mut HeaderMap, origin: &Origin) {
     {
         headers.insert(HOST, host.clone());
     }
+    if origin.edge && !(keep && headers.contains_key(&PORT)) {
+        insert(headers, PORT, Some(port(origin)));
+    }
+}
+
+/// The port that was asked for: a gateway behind a mapping of ports does not know another.
+fn port(origin: &Origin) -> HeaderValue {
+    let host = origin.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+    let colon = host.iter().rposition(|byte| !byte.is_ascii_digit());
+    let written = colon
+        .filter(|at| host[*at] == b':' && *at > 0)
+        .map(|at| &host[at + 1..])
+        .filter(|digits| !digits.is_empty());
+    let written = written.and_then(|digits| HeaderValue::from_bytes(digits).ok());
+    written.unwrap_or(HeaderValue::from_static(match origin.secure {
+        true => "443",
+        false => "80",
+    }))
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
@@ -100,6 +157,7 @@ const ADDRESS_BYTES_MAX: usize = 48;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +176,7 @@ mod tests {
             host: Some(HeaderValue::from_static("shop.example")),
             edge,
             trusted,
+            fields: Forwarded::XForwarded,
         };
         forward(&mut headers, &origin);
         let value = |(name, value): (&HeaderName, &HeaderValue)| {
@@ -134,7 +193,12 @@ mod tests {
 
     #[test]
     fn edge_mesh_and_trusted_proxies() {
-        let own = ["for=192.0.2.7", "host=shop.example", "proto=https"];
+        let own = [
+            "for=192.0.2.7",
+            "host=shop.example",
+            "port=443",
+            "proto=https",
+        ];
         assert_eq!(forwarded(true, false, &[]), own);
         let chain = [
             ("x-forwarded-for", "10.1.1.1"),
@@ -143,6 +207,7 @@ mod tests {
         let kept = [
             "for=10.1.1.1, 10.2.2.2, 192.0.2.7",
             "host=shop.example",
+            "port=443",
             "proto=https",
         ];
         assert_eq!(forwarded(true, true, &chain), kept);
@@ -152,13 +217,58 @@ mod tests {
         ];
         assert_eq!(
             forwarded(true, true, &proto),
-            ["for=192.0.2.7", "host=a.example", "proto=http"]
+            ["for=192.0.2.7", "host=a.example", "port=443", "proto=http"]
         );
         assert_eq!(forwarded(false, false, &[]), ["for=192.0.2.7"]);
         assert_eq!(
             forwarded(false, false, &chain),
             ["for=10.1.1.1", "for=10.2.2.2"]
         );
+    }
+
+    #[test]
+    fn addresses_as_proxies_write_them() {
+        let table = [
+            ("192.0.2.1", "192.0.2.1"),
+            (" 192.0.2.1:4711 ", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(
+                read(text.as_bytes()),
+                Some(expected.parse().unwrap()),
+                "{text}"
+            );
+        }
+        for text in ["", "unknown", "_hidden", "1.2.3", "192.0.2.1, x"] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_host_or_the_scheme() {
+        for (host, secure, expected) in [
+            ("shop.example", false, "80"),
+            ("shop.example", true, "443"),
+            ("shop.example:8080", false, "8080"),
+            ("[2001:db8::1]", false, "80"),
+            ("[2001:db8::1]:81", false, "81"),
+            ("192.0.2.1", true, "443"),
+            ("shop.example:", true, "443"),
+        ] {
+            let origin = Origin {
+                remote: "192.0.2.7".parse().unwrap(),
+                secure,
+                host: Some(HeaderValue::from_static(host)),
+                edge: true,
+                trusted: false,
+                fields: Forwarded::XForwarded,
+            };
+            assert_eq!(port(&origin), expected, "{host}");
+        }
     }
 
     #[test]

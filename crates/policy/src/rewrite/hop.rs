@@ -22,6 +22,23 @@ pub(crate) fn strip_response(headers: &mut HeaderMap) {
     strip(headers, |_| false);
 }
 
+/// Takes out of trailers what speaks about the connection, the framing, the routing or the meaning
+/// of the message (RFC 9110, 6.5.1), and those for which `also` holds: a receiver may merge
+/// trailers into the header section.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    let no_place = |name: &str| {
+        is_hop_by_hop(name) || NEVER_IN_TRAILERS.binary_search(&name).is_ok() || also(name)
+    };
+    let gone: SmallVec<[HeaderName; 4]> = trailers
+        .keys()
+        .filter(|name| no_place(name.as_str()))
+        .cloned()
+        .collect();
+    for name in gone {
+        trailers.remove(name);
+    }
+}
+
 fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
     let mut gone: SmallVec<[HeaderName; 8]> = SmallVec::new();
     for name in headers.keys() {
@@ -97,6 +114,24 @@ fn is_protected(name: &str) -> bool {
         || name.starts_with("weir-")
 }
 
+/// In alphabetical order.
+const NEVER_IN_TRAILERS: [&str; 14] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "host",
+    "max-forwards",
+    "range",
+    "set-cookie",
+    "trailer",
+    "vary",
+    "via",
+];
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -131,6 +166,34 @@ mod tests {
             ("accept", "*/*"),
         ]);
         assert_eq!(left, ["accept: */*", "te: trailers"]);
+    }
+
+    #[test]
+    fn trailers_change_nothing_of_the_message() {
+        assert!(NEVER_IN_TRAILERS.is_sorted());
+        let fields = [
+            "x-sum",
+            "grpc-status",
+            "content-length",
+            "te",
+            "host",
+            "weir-peer",
+        ];
+        let trailers = || {
+            let fields = fields.map(|name| (HeaderName::from_static(name), HeaderValue::from(1)));
+            HeaderMap::from_iter(fields)
+        };
+        let left = |trailers: &HeaderMap| {
+            let mut left: Vec<_> = trailers.keys().map(|name| name.to_string()).collect();
+            left.sort();
+            left
+        };
+        let mut response = trailers();
+        strip_trailers(&mut response, |_| false);
+        assert_eq!(left(&response), ["grpc-status", "weir-peer", "x-sum"]);
+        let mut request = trailers();
+        strip_trailers(&mut request, |name| name.starts_with("weir-"));
+        assert_eq!(left(&request), ["grpc-status", "x-sum"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ const BASE: &str = r#"
 listeners: { web: { bind: "127.0.0.1:0" } }
 services: { s: { endpoints: ["127.0.0.1:1"] } }
 trusted_proxies: ["10.0.0.0/8"]
+via: false
 routes:
   - { path: "/plain/*", to: s }
   - { path: "/user/*", to: s, rewrite: { path: /, host: users.internal } }
@@ -140,6 +141,7 @@ fn nobody_outside_speaks_for_weir() {
             "te",
             "x-forwarded-for",
             "x-forwarded-host",
+            "x-forwarded-port",
             "x-forwarded-proto"
         ]
     );
@@ -324,7 +326,8 @@ fn a_value_can_fill_its_place_and_nothing_else() {
         let headers = ask.prepared(&snapshot).headers;
         assert!(!headers.contains_key("x-more"), "{value}");
         assert!(!headers.contains_key("x-evil"), "{value}");
-        assert!(settled(&snapshot, &ask, &[], 200).is_empty(), "{value}");
+        let answer = settled(&snapshot, &ask, &[], 200);
+        assert!(!answer.contains_key("x-echo"), "{value}");
     }
     // A value that is too long counts as missing; one that is just not is taken.
     for (length, there) in [(8 * 1024, true), (8 * 1024 + 1, false)] {
@@ -432,5 +435,21 @@ fn bodies_escape_what_they_repeat() {
         };
         assert_eq!(response.body(), expected, "{path}");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    }
+}
+
+#[test]
+fn what_is_passed_on_says_so_unless_it_is_told_not_to() {
+    let yaml = BASE.replace("via: false\n", "");
+    for (yaml, expected) in [(yaml.as_str(), Some("1.1 weir")), (BASE, None)] {
+        let snapshot = gateway(yaml);
+        let ask = ask("GET /plain/a");
+        let value = |headers: &http::HeaderMap| {
+            let value = headers.get("via")?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(value(&ask.prepared(&snapshot).headers).as_deref(), expected);
+        let answer = settled(&snapshot, &ask, &[], 200);
+        assert_eq!(value(&answer).as_deref(), expected);
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use weir_policy::compress::Coding;
+use weir_policy::pipeline;
 use weir_telemetry::termination::Termination;
 
 use super::Intake;
@@ -246,6 +247,9 @@ impl Download {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 open.silent_since = None;
+                if let Some(trailers) = frame.trailers_mut() {
+                    pipeline::settle_trailers(trailers);
+                }
                 let bytes = open.bytes + frame.data_ref().map_or(0, |data| data.len() as u64);
                 if bytes > open.bytes_max {
                     open.ledger.ended(Termination::UpstreamTooLarge);

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use weir_policy::pipeline;
 
 use super::{Inbound, InboundError};
 use crate::clock::Clock;
@@ -219,7 +220,12 @@ impl Intake {
                 });
                 return Poll::Ready(Some(Err(UploadError::Client(error))));
             }
-            Some(Ok(frame)) => frame,
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    pipeline::prepare_trailers(trailers);
+                }
+                frame
+            }
         };
         if let Some(data) = frame.data_ref() {
             let received = self.received.get() + data.len() as u64;
