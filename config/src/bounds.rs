@@ -86,6 +86,13 @@ pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const RESPONSE_HEADER_COUNT_MAX: usize = 100;
 /// Largest body of a fixed answer, bytes: it stands in the document.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest response cache that can be allowed, bytes: more than any machine has, so that a slip of
+/// the unit is seen.
+pub const CACHE_BYTES_MAX: u64 = 1 << 40;
+/// Largest body that can be stored, bytes: it is held in memory in one piece.
+pub const CACHE_OBJECT_BYTES_MAX: u64 = 1 << 30;
+/// Most request headers that can be part of a cache key: each multiplies what is stored.
+pub const CACHE_KEY_HEADERS_MAX: usize = 16;
 /// Longest clock difference forgiven to a token: more makes expiry meaningless.
 pub const LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest delay that a fault injects: a delayed request holds its client's connection.
@@ -111,6 +118,12 @@ pub const TEMPLATE_VALUE_BYTES_MAX: usize = 8 * 1024;
 pub const LIMIT_KEYS_MAX: usize = 65_536;
 /// Most verified tokens each worker remembers.
 pub const TOKEN_CACHE_MAX: usize = 4096;
+/// Most stored responses of one URL (by `Vary` and by route); past it, the oldest goes.
+pub const CACHE_VARIANTS_MAX: usize = 64;
+/// Most tags of one stored response that purges can name it by; further ones are not seen.
+pub const CACHE_TAGS_MAX: usize = 64;
+/// Most requests that wait for one fetch of the same; further ones go to the service themselves.
+pub const CACHE_WAITERS_MAX: usize = 1_000;
 
 // --- relations --------------------------------------------------------------------------------
 

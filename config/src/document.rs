@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::auth::Issuer;
 use crate::bounds::{ISSUERS_MAX, LISTENERS_MAX, ROUTES_MAX, SERVICES_MAX};
 use crate::broken::Broken;
+use crate::cache::CacheStore;
 use crate::declare::{defaulted, empty, object, required, words};
 use crate::decode::{Complaint, Decoder, Path};
 use crate::error::ConfigErrors;
@@ -43,6 +44,8 @@ object! {
                 .standing_in(Issuer::stand_in)),
         /// Access log of every proxy: `stdout`, `off` or `{ file: path }`.
         pub access_log: AccessLog = empty(of::<AccessLog>()).note("`stdout`"),
+        /// What the response cache of a gateway may hold.
+        pub cache: CacheStore = empty(of::<CacheStore>()).note("256MiB"),
         /// Addresses of proxies in front of the gateway whose forwarding fields are believed: the
         /// client is the rightmost address in them that is not one of these. Of anybody else they
         /// are removed.

@@ -24,6 +24,7 @@ pub mod auth;
 pub mod balance;
 pub mod bounds;
 pub mod broken;
+pub mod cache;
 pub mod compress;
 pub mod cors;
 pub mod document;

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use crate::auth::Auth;
 use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
+use crate::cache::RouteCache;
 use crate::compress::Compress;
 use crate::cors::Cors;
 use crate::criticality::Criticality;
@@ -92,6 +93,8 @@ object! {
         /// trusted proxy or the mesh says in `weir-criticality` goes before; a client cannot say it.
         pub criticality: Option<Criticality> =
             optional(word::<Criticality>()).note("`default`"),
+        /// Stores answers and serves them again, at the gateway.
+        pub cache: Option<RouteCache> = optional(of::<RouteCache>()).note("nothing is stored"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -130,6 +133,7 @@ impl Route {
             response_bytes_max: None,
             fault: None,
             criticality: None,
+            cache: None,
             at: Position::default(),
         }
     }
@@ -148,6 +152,13 @@ impl Route {
 
     /// What the fields say together.
     fn check(&self, _node: &Node, decoder: &mut Decoder) {
+        if let Some(cache) = &self.cache
+            && !matches!(self.action, Action::To(_))
+        {
+            let complaint = Complaint::new("nothing goes to a service, so nothing is stored")
+                .hint("`cache` belongs to a route with `to`");
+            decoder.in_key("cache", |decoder| decoder.report(cache.at, complaint));
+        }
         if let Some(rewrite) = &self.rewrite {
             decoder.in_key("rewrite", |decoder| self.check_rewrite(rewrite, decoder));
         }

@@ -737,3 +737,35 @@ fn compression_is_short_or_told_in_full() {
         assert!(errors.contains(hint), "{errors}");
     }
 }
+
+#[test]
+fn forms_of_the_cache() {
+    let store = |text: &str| decode(text).cache;
+    let it = store("{}");
+    assert_eq!(
+        (it.bytes_max, it.object_bytes_max),
+        (Size::mib(256), Size::mib(8))
+    );
+    let it = store("cache: { bytes_max: 16MiB, object_bytes_max: 1MiB }");
+    assert_eq!(
+        (it.bytes_max, it.object_bytes_max),
+        (Size::mib(16), Size::mib(1))
+    );
+    assert_eq!(route("").cache, None);
+    let it = route("cache: {}").cache.unwrap();
+    assert_eq!(it.wait, Duration::from_secs(5));
+    assert!(it.stale_if_error.is_zero() && it.headers.is_empty());
+    let it = route(
+        "cache: { query: { ignore: [utm_source] }, headers: X-Country, stale_if_error: 1h,
+                  wait: 0s }",
+    );
+    let it = it.cache.unwrap();
+    assert_eq!(it.query.ignore, ["utm_source"]);
+    assert_eq!(it.headers, ["x-country"]);
+    assert_eq!(
+        (it.stale_if_error, it.wait),
+        (Duration::from_secs(3600), Duration::ZERO)
+    );
+    let it = route("cache: { query: { only: [] } }").cache.unwrap();
+    assert_eq!(it.query.only, Some(Vec::new()));
+}

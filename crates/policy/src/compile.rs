@@ -164,6 +164,7 @@ fn resolve(
         compiled: &services,
         issuers: issuer_ids,
         live,
+        stores: document.routes.iter().any(|route| route.cache.is_some()),
     };
     let routes = routes::compile(&scope, &names, faults);
     duplicates::check(document, &routes, faults);

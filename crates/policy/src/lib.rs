@@ -11,6 +11,7 @@
 
 pub mod auth;
 pub mod balance;
+pub mod cache;
 pub mod compile;
 pub mod compress;
 pub mod cors;

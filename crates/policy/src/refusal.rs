@@ -80,6 +80,8 @@ pub enum Code {
     NoEndpoint,
     /// The document gives no route for this request.
     NoRoute,
+    /// The client wants a stored answer or none, and none is stored.
+    NotCached,
     /// Too many requests wait for a connection to the service.
     PendingOverflow,
     /// No connection to the service came free in time.

@@ -17,6 +17,7 @@ use weir_config::service::{Protocol, Source, UpstreamTls};
 use weir_config::{ConfigError, Document, Position};
 
 use crate::auth::{IssuerLive, RouteAuth};
+use crate::cache::CachePlan;
 use crate::compress::{CompressPlan, RouteCompress};
 use crate::cors::CorsPlan;
 use crate::key::RequestKey;
@@ -133,6 +134,10 @@ pub struct Route {
     pub shaping: Option<Box<Shaping>>,
     /// How much its requests matter.
     pub criticality: Option<Criticality>,
+    /// How its answers are stored; `None` when they are not.
+    pub cache: Option<CachePlan>,
+    /// Whether unsafe requests make stored answers invalid: some route of the document stores.
+    pub invalidates: bool,
     /// Its index in the document's routes; `None` for a built-in one.
     pub written: Option<usize>,
     /// Where it was written.

@@ -1,6 +1,7 @@
 //! What the admin server of a proxy shows and does beside what every process has: the document in
 //! force, explanations, refusals by decision id, who serves what, certificates. No secret is shown.
 
+mod cache;
 mod json;
 
 use std::sync::{Arc, OnceLock};
@@ -114,6 +115,10 @@ pub fn routes(routes: AdminRoutes, slot: &Slot) -> AdminRoutes {
     let routes = routes.route(get, "/decisions/*", about, node(one_decision));
     let about = "what would happen to a request";
     let routes = routes.route(post.clone(), "/explain", about, document(explained_request));
+    let about = "what the response cache holds and did";
+    let routes = routes.route(Method::GET, "/cache", about, node(cache::show));
+    let about = "take answers out of the response cache, by url, prefix or tag";
+    let routes = routes.route(post.clone(), "/cache/purge", about, node(cache::purge));
     let reloaded = Arc::clone(slot);
     routes.route(post, "/reload", "read files again, as SIGHUP", move |_| {
         let slot = Arc::clone(&reloaded);

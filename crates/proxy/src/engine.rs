@@ -22,6 +22,7 @@ use weir_telemetry::Registry;
 use weir_telemetry::access_log::AccessLog;
 use weir_telemetry::names;
 
+use crate::cache::Cache;
 use crate::listen::Sockets;
 use crate::own::OwnError;
 use crate::respond::Decisions;
@@ -74,6 +75,7 @@ pub struct Engine {
     sockets: Arc<dyn Sockets>,
     live: Arc<Live>,
     decisions: Arc<Decisions>,
+    cache: Arc<Cache>,
     /// Bound addresses and what they became; also serialises installations.
     bound: Mutex<HashMap<SocketAddr, SocketAddr>>,
     current: std::sync::RwLock<Option<Arc<Snapshot>>>,
@@ -105,15 +107,17 @@ impl Engine {
             .registry
             .single(&names::CONNECTIONS_CLOSED_BY_CONFIG);
         let decisions = Arc::new(Decisions::default());
+        let cache = Cache::new(&options.registry);
         let mut workers = Vec::new();
         for index in 0..options.workers.max(1) {
-            workers.push(spawn(index, &options, &decisions)?);
+            workers.push(spawn(index, &options, (&decisions, &cache))?);
         }
         Ok(Engine {
             workers,
             sockets: options.sockets,
             live: options.live,
             decisions,
+            cache,
             bound: Mutex::default(),
             current: std::sync::RwLock::default(),
             warm: Warm::default(),
@@ -150,6 +154,7 @@ impl Engine {
         }
         // Swap on every worker.
         let snapshot = Arc::clone(&installation.snapshot);
+        self.cache.configure(&snapshot);
         let warm = self.warm.all(&snapshot);
         let installation = Arc::new(installation);
         let mut waiting = Vec::new();
@@ -280,6 +285,12 @@ impl Engine {
         &self.decisions
     }
 
+    /// The response cache.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
     /// The state that outlives configurations.
     #[must_use]
     pub fn live(&self) -> &Arc<Live> {
@@ -342,20 +353,25 @@ impl Drop for Engine {
     }
 }
 
-fn spawn(index: usize, options: &EngineOptions, decisions: &Arc<Decisions>) -> io::Result<Handle> {
+fn spawn(
+    index: usize,
+    options: &EngineOptions,
+    (decisions, cache): (&Arc<Decisions>, &Arc<Cache>),
+) -> io::Result<Handle> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let stats = Arc::new(WorkerStats::default());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (registry, log) = (options.registry.clone(), options.access_log.clone());
-    let (decisions, worker_stats) = (Arc::clone(decisions), Arc::clone(&stats));
+    let shared = (Arc::clone(decisions), Arc::clone(cache));
+    let worker_stats = Arc::clone(&stats);
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
             let tasks = tokio::task::LocalSet::new();
             tasks.block_on(&runtime, async move {
-                let worker = Worker::new(index, &registry, &log, decisions, worker_stats);
+                let worker = Worker::new(index, &registry, &log, shared, worker_stats);
                 worker.run(inbox).await;
                 // Ends every task while the worker is there to record what they did.
                 tokio::task::yield_now().await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::Either;
 use http::header::{CONNECTION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use http::{StatusCode, Version, request};
+use http::{StatusCode, Version, request, response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -26,6 +26,7 @@ use weir_telemetry::trace_context::{Draw, TraceContext};
 
 use crate::attempt::Deadlines;
 use crate::body::{Download, Inbound, Intake, Never, Patience, Reply};
+use crate::cache::{self, Received, Visit};
 use crate::call::CallBody;
 use crate::happenings;
 use crate::pace::Pace;
@@ -39,8 +40,10 @@ use crate::worker::{Entry, Worker};
 
 mod attempts;
 mod delay;
+mod stored;
 
 use attempts::{Attempts, Delivered, Refused};
+use stored::Dress;
 
 /// Serves one request. Everything up to the first wait happens at once, so that what is answered
 /// without an endpoint needs no state, and the future of what is not stays small: hyper keeps room
@@ -132,6 +135,8 @@ struct Exchange {
     request_id: HeaderValue,
     /// Which page may read the answer, where the route has a say in that.
     grant: Option<(RouteId, Grant)>,
+    /// On routes that store their answers.
+    visit: Option<Box<Visit>>,
 }
 
 impl Exchange {
@@ -162,14 +167,14 @@ impl Exchange {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                ledger.client = refusal.known.client.unwrap_or(ledger.client);
-                (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
-                ledger.api_version = refusal.known.version;
                 if refusal.code == Code::FaultInjected {
+                    (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
                     delay::count_abort(&ledger);
                 }
-                let mut response = respond::refuse(ledger, &refusal, Termination::Refused);
-                share(&entry, grant, response.headers_mut(), true);
+                let bare = body.is_end_stream();
+                let (mut response, own) =
+                    stored::refused(ledger, connection, &entry, &head, bare, &refusal);
+                share(&entry, grant, response.headers_mut(), own);
                 return Err(identified(response, request_id));
             }
         };
@@ -183,6 +188,7 @@ impl Exchange {
         }
         // Prepare: what leaves is the same for every attempt.
         let snapshot = &entry.installed.snapshot;
+        let errand = cache::errand(connection, &entry, &admitted, &head, body.is_end_stream());
         let asked = head.extensions.remove::<OnUpgrade>();
         let client = asked.filter(|_| admitted.upgrade.is_some());
         let websocket = client
@@ -192,6 +198,22 @@ impl Exchange {
         pipeline::prepare(snapshot, &admitted, secure, remote, &mut head);
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
+        let visit = match stored::enter(errand, connection, &entry, &admitted, &head, at) {
+            Ok(visit) => visit,
+            Err(answer) => {
+                ledger.service = stored::service_of(&entry, &admitted);
+                let own = answer.is_err();
+                let mut response = match answer {
+                    Ok(stored) => {
+                        let filled = admitted.filled.as_deref();
+                        Dress::of(&admitted).on_stored(ledger, filled, stored)
+                    }
+                    Err(refusal) => respond::refuse(ledger, &refusal, Termination::Refused),
+                };
+                share(&entry, grant, response.headers_mut(), own);
+                return Err(identified(response, request_id));
+            }
+        };
         let mut exchange = Box::new(Self {
             connection: Rc::clone(connection),
             entry,
@@ -206,6 +228,7 @@ impl Exchange {
             websocket,
             request_id,
             grant,
+            visit,
         });
         if matches!(exchange.admitted.then, Then::Delayed(_)) {
             exchange.waiting = Some(body);
@@ -270,6 +293,21 @@ impl Exchange {
                 Termination::Internal,
             ));
         };
+        if let Some(visit) = &mut this.visit {
+            if visit.waits()
+                && let Some(response) = Box::pin(visit.wait()).await
+            {
+                let dress = Dress::of(&this.admitted);
+                let filled = self.admitted.filled.as_deref();
+                let mut response = dress.on_stored(self.ledger, filled, response);
+                share(&self.entry, self.grant, response.headers_mut(), false);
+                let response = identified(response, self.request_id);
+                return Ok(last_words(&self.connection, response));
+            }
+            if let Some(head) = &mut this.head {
+                visit.depart(&mut head.headers);
+            }
+        }
         let attempts = Attempts {
             worker: &this.connection.worker,
             entry: &this.entry,
@@ -289,10 +327,22 @@ impl Exchange {
         let own = end.is_err();
         let mut response = match end {
             Ok((chosen, answer, line)) => self.deliver(chosen, answer, line),
-            Err((refusal, termination)) => respond::refuse(self.ledger, &refusal, termination),
+            Err((refusal, termination)) => self.failed(&refusal, termination),
         };
         share(&entry, grant, response.headers_mut(), own);
         last_words(&connection, identified(response, request_id))
+    }
+
+    /// No endpoint has answered: what is stored may have to do.
+    fn failed(mut self, refusal: &Refusal, termination: Termination) -> Response<Reply> {
+        if let Some(visit) = self.visit.take()
+            && refusal.code.row().status.is_server_error()
+            && let Some(stale) = visit.failed(self.connection.worker.clock.now())
+        {
+            let filled = self.admitted.filled.as_deref();
+            return Dress::of(&self.admitted).on_stored(self.ledger, filled, stale);
+        }
+        respond::refuse(self.ledger, refusal, termination)
     }
 
     /// Turns an endpoint's response into the client's.
@@ -303,24 +353,30 @@ impl Exchange {
         line: Line,
     ) -> Response<Reply> {
         let (mut head, incoming) = answer.into_parts();
-        let place = (self.admitted.listener, self.admitted.route);
-        let coding = self.admitted.coding;
-        let (mut idle, mut bytes_max) = (Duration::MAX, u64::MAX);
-        let (mut call, mut web, mut session) = (None, None, None);
-        if let Then::Forward(plan) = self.admitted.then {
-            (idle, bytes_max) = (plan.timeouts.idle, plan.response_bytes_max);
-            call = plan.call;
-            web = plan.web(&self.entry.installed.snapshot);
-            session = stick(&self.connection, &self.entry, &plan, &chosen);
-            self.ledger.permit = Some(plan.permit);
-        }
+        let (route, dress) = (self.admitted.route, Dress::of(&self.admitted));
+        let (idle, bytes_max, session) = match &self.admitted.then {
+            Then::Forward(plan) => (
+                plan.timeouts.idle,
+                plan.response_bytes_max,
+                stick(&self.connection, &self.entry, plan, &chosen),
+            ),
+            Then::Answer(_) | Then::Delayed(_) => (Duration::MAX, u64::MAX, None),
+        };
         self.ledger.chosen = Some(chosen);
         if let Some(bytes) = incoming.size_hint().exact()
             && bytes > bytes_max
         {
             let refusal = Refusal::new(Code::ResponseTooLarge)
                 .with_detail(format!("{bytes} bytes, at most {bytes_max} are passed on"));
-            return respond::refuse(self.ledger, &refusal, Termination::UpstreamTooLarge);
+            return self.failed(&refusal, Termination::UpstreamTooLarge);
+        }
+        // Receive: what the cache makes of it, where the route has one.
+        let received = self.receive(&head, &incoming);
+        let (mut call, mut web) = (None, None);
+        if let Then::Forward(plan) = self.admitted.then {
+            call = plan.call;
+            web = plan.web(&self.entry.installed.snapshot);
+            self.ledger.permit = Some(plan.permit);
         }
         if let (Some(socket), Line::H2(_)) = (&self.websocket, &line) {
             socket.received_extended(&mut head);
@@ -341,14 +397,27 @@ impl Exchange {
                 .with_detail("the endpoint switched protocols without being asked");
             return respond::refuse(self.ledger, &refusal, Termination::UpstreamInvalid);
         }
+        let (mut sink, mut told) = (None, None);
+        match received {
+            Received::Answer(stored) => {
+                give_back(&self.connection.worker, &incoming, line);
+                let filled = self.admitted.filled.as_deref();
+                return dress.on_stored(self.ledger, filled, stored);
+            }
+            Received::Fill(to, instead) => sink = Some((to, instead)),
+            Received::Pass(how) => told = how,
+            Received::Refuse(refusal) => {
+                return respond::refuse(self.ledger, &refusal, Termination::UpstreamInvalid);
+            }
+        }
         // Settle: what the client gets.
-        pipeline::settle(
-            &self.entry.installed.snapshot,
-            self.admitted.route,
-            self.admitted.version,
-            self.admitted.filled.as_deref(),
-            &mut head,
-        );
+        let filled = self.admitted.filled.as_deref();
+        let version = self.admitted.version;
+        let snapshot = &self.entry.installed.snapshot;
+        pipeline::settle(snapshot, route, version, filled, &mut head);
+        if let Some(how) = told {
+            cache::tell(&mut head.headers, &how);
+        }
         if let Some(socket) = &self.websocket {
             socket.settle(&mut head);
         }
@@ -380,15 +449,36 @@ impl Exchange {
             total_until: total_until.filter(|_| call.is_some() || !may_last(&head.headers)),
             bytes_max,
         };
-        let download = Download::new(incoming, call, line, self.intake, self.ledger, patience);
-        let body = Reply::stream(download);
-        let snapshot = &self.entry.installed.snapshot;
-        match pipeline::compress(snapshot, place, coding, &mut head, body.size_hint().exact()) {
-            Some(coding) => {
-                Response::from_parts(head, body.compressed(coding, &self.connection.worker))
+        if let Some((sink, instead)) = sink {
+            let permit = self.ledger.permit.take();
+            cache::tell(&mut head.headers, sink.how());
+            let feeding = cache::start(sink, (incoming, line), patience, permit);
+            if let Some(response) = instead {
+                feeding.leave();
+                return dress.on_stored(self.ledger, filled, response);
             }
-            None => Response::from_parts(head, body),
+            let response = Response::from_parts(head, Reply::filling(feeding.body(self.ledger)));
+            return dress.on(&self.entry, &self.connection.worker, response);
         }
+        let download = Download::new(incoming, call, line, self.intake, self.ledger, patience);
+        let response = Response::from_parts(head, Reply::stream(download));
+        dress.on(&self.entry, &self.connection.worker, response)
+    }
+
+    fn receive(&mut self, head: &response::Parts, incoming: &Incoming) -> Received {
+        let Some(visit) = self.visit.take() else {
+            return Received::Pass(None);
+        };
+        let now = self.connection.worker.clock.now();
+        visit.received(head, incoming.size_hint().exact(), now)
+    }
+}
+
+/// Gives the connection back on which an answer came that is not passed on.
+fn give_back(worker: &Rc<Worker>, incoming: &Incoming, line: Line) {
+    if incoming.is_end_stream() {
+        line.finish(worker.clock.recent());
+        worker.sweep_later();
     }
 }
 

@@ -13,6 +13,7 @@ pub mod admin;
 mod alarm;
 mod attempt;
 mod body;
+mod cache;
 mod call;
 pub mod clock;
 mod connect;
@@ -43,6 +44,7 @@ mod wire;
 mod worker;
 
 pub use body::{Inbound, Reply};
+pub use cache::{Cache, CacheStats, Purge};
 pub use engine::{Binding, Engine, EngineOptions, EngineStats, InstallError, Installation};
 pub use listen::{OwnSockets, Sockets, bind};
 pub use own::OwnError;

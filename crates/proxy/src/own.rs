@@ -92,30 +92,47 @@ async fn answered(
     {
         head.headers.insert(HOST, host);
     }
-    let members = in_turn(&seats, worker.dice.draw());
-    if members.is_empty() {
+    if seats.members.endpoints.is_empty() {
         return Err(OwnError::NoEndpoint {
             service: name.to_owned(),
         });
     }
+    match sent(worker, &installed, id, head, body).await {
+        Some(answer) => collected(worker, answer).await,
+        None => Err(OwnError::Failed {
+            service: name.to_owned(),
+        }),
+    }
+}
+
+/// Sends a request without a body, as it is, to a service, trying another endpoint once; `None`
+/// when none answers.
+pub(crate) async fn fetch(
+    worker: &Rc<Worker>,
+    installed: &Installed,
+    service: ServiceId,
+    head: request::Parts,
+) -> Option<Answer> {
+    sent(worker, installed, service, head, Bytes::new()).await
+}
+
+async fn sent(
+    worker: &Rc<Worker>,
+    installed: &Installed,
+    id: ServiceId,
+    head: request::Parts,
+    body: Bytes,
+) -> Option<Answer> {
+    let seats = installed.seats(id);
+    let members = in_turn(&seats, worker.dice.draw());
     for member in members.into_iter().take(OWN_ATTEMPTS_MAX) {
-        let sent = send(
-            worker,
-            &installed,
-            id,
-            &seats,
-            &member,
-            head.clone(),
-            body.clone(),
-        )
-        .await;
-        if let Some(answer) = sent {
-            return collected(worker, answer).await;
+        let (head, body) = (head.clone(), body.clone());
+        let answer = send(worker, installed, id, &seats, &member, head, body).await;
+        if answer.is_some() {
+            return answer;
         }
     }
-    Err(OwnError::Failed {
-        service: name.to_owned(),
-    })
+    None
 }
 
 /// Healthy members first, beginning anywhere.
@@ -129,7 +146,8 @@ fn in_turn(seats: &Seats, draw: u64) -> Vec<Arc<Member>> {
     members
 }
 
-type Answer = (Response<hyper::body::Incoming>, crate::pool::Line);
+/// A response, and on what its body comes.
+pub(crate) type Answer = (Response<hyper::body::Incoming>, crate::pool::Line);
 
 async fn send(
     worker: &Rc<Worker>,

@@ -167,11 +167,16 @@ impl Ledger {
 
     /// The endpoint's body broke off.
     pub(crate) fn broke(&mut self, error: &hyper::Error) {
-        self.ended(if error.is_parse() {
+        self.ended(Self::broken_by(error));
+    }
+
+    /// How an exchange ends whose endpoint's body broke off with this.
+    pub(crate) fn broken_by(error: &hyper::Error) -> Termination {
+        if error.is_parse() {
             Termination::UpstreamInvalid
         } else {
             Termination::UpstreamResetAfterBytes
-        });
+        }
     }
 
     /// How it ended when nobody said so: it was dropped on the way.

@@ -12,6 +12,7 @@ use weir_telemetry::Registry;
 use weir_telemetry::access_log::AccessLog;
 
 use crate::body::{Inbound, Reply};
+use crate::cache::Cache;
 use crate::engine::{Binding, Installation};
 use crate::listen::Gate;
 use crate::respond::Decisions;
@@ -32,7 +33,9 @@ impl Solo {
     pub fn new(installation: &Installation, registry: &Registry, log: &AccessLog) -> Self {
         let decisions = Arc::new(Decisions::default());
         let stats = Arc::new(WorkerStats::default());
-        let worker = Worker::new(0, registry, log, Arc::clone(&decisions), stats);
+        let cache = Cache::new(registry);
+        cache.configure(&installation.snapshot);
+        let worker = Worker::new(0, registry, log, (Arc::clone(&decisions), cache), stats);
         let installed = worker.install(installation, Vec::new());
         Self {
             worker,

@@ -20,6 +20,7 @@ use weir_telemetry::Registry;
 use weir_telemetry::access_log::AccessLog;
 
 use crate::alarm::Alarms;
+use crate::cache::Cache;
 use crate::clock::{Clock, Dice};
 use crate::engine::{Binding, Installation};
 use crate::listen::Gate;
@@ -94,6 +95,8 @@ pub(crate) struct Worker {
     pub(crate) log: LogState,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) decisions: Arc<Decisions>,
+    /// Shared by all workers.
+    pub(crate) cache: Arc<Cache>,
     pub(crate) stats: Arc<WorkerStats>,
     /// The worker is about to be dropped: what ends now was drained.
     pub(crate) stopping: Cell<bool>,
@@ -114,7 +117,7 @@ impl Worker {
         index: usize,
         registry: &Registry,
         log: &AccessLog,
-        decisions: Arc<Decisions>,
+        (decisions, cache): (Arc<Decisions>, Arc<Cache>),
         stats: Arc<WorkerStats>,
     ) -> Rc<Self> {
         let worker = Self {
@@ -127,6 +130,7 @@ impl Worker {
             log: LogState::default(),
             metrics: WorkerMetrics::new(registry),
             decisions,
+            cache,
             stats,
             stopping: Cell::new(false),
             registry: registry.clone(),

@@ -98,6 +98,8 @@ pub const FAULT: &str = "fault";
 pub const CODE: &str = "code";
 /// Label: content coding.
 pub const ENCODING: &str = "encoding";
+/// Label: what became of it, from a closed list.
+pub const OUTCOME: &str = "outcome";
 /// Label: state, from a closed list.
 pub const STATE: &str = "state";
 /// Label: which certificate, by the name that the configuration gives it.
@@ -189,6 +191,20 @@ metrics! {
         "Requests in flight that the adaptive limit of a service allows now.";
     SHED: Counter = "weir_upstream_shed_total" [SERVICE, CLASS],
         "Requests refused by the adaptive limit of a service, by criticality.";
+
+    // The response cache.
+    CACHE_REQUESTS: Counter = "weir_cache_requests_total" [OUTCOME],
+        "Requests on routes with a cache: hit, stale, revalidated, collapsed, miss, bypass.";
+    CACHE_STORED: Counter = "weir_cache_stored_total" [],
+        "Answers stored or renewed.";
+    CACHE_EVICTED: Counter = "weir_cache_evicted_total" [],
+        "URLs whose answers went to make room.";
+    CACHE_REMOVED: Counter = "weir_cache_removed_total" [],
+        "URLs whose answers were purged or made invalid by an unsafe request.";
+    CACHE_BYTES: Gauge = "weir_cache_bytes" [],
+        "Bytes of stored answers, header fields included.";
+    CACHE_URLS: Gauge = "weir_cache_urls" [],
+        "URLs of which answers are stored.";
 
     // Configuration in this process.
     CONFIG_REVISION: Gauge = "weir_config_revision_number" [],

@@ -5,6 +5,7 @@
 mod balancing;
 mod bounds;
 mod breakers;
+mod cache;
 mod compression;
 mod cors;
 mod deadlines;

@@ -18,6 +18,7 @@ use weir_config::{Document, Position};
 use super::faults::{Faults, did_you_mean};
 use super::{limits, subsets};
 use crate::auth::RouteAuth;
+use crate::cache::CachePlan;
 use crate::compress::RouteCompress;
 use crate::cors::CorsPlan;
 use crate::live::Live;
@@ -40,6 +41,8 @@ pub(super) struct Scope<'d> {
     pub(super) compiled: &'d [Service],
     pub(super) issuers: HashMap<&'d str, Option<IssuerId>>,
     pub(super) live: &'d Live,
+    /// Whether any route stores its answers.
+    pub(super) stores: bool,
 }
 
 /// What came of the routes.
@@ -76,6 +79,7 @@ pub(super) fn compile(scope: &Scope<'_>, names: &[Arc<str>], faults: &mut Faults
     let mut shared = HashMap::new();
     for (index, (written, name)) in scope.document.routes.iter().zip(names).enumerate() {
         check_listeners(scope, index, written, faults);
+        warn_stores_nowhere(index, written, faults);
         if scope.doubts.route(index) {
             // Names that it mentions are what they are; everything else may follow from its error.
             issuer(scope, index, written.auth.as_ref(), faults);
@@ -141,6 +145,8 @@ pub(super) fn built_in(
         body_bytes_max: u64::MAX,
         shaping: None,
         criticality: None,
+        cache: None,
+        invalidates: false,
         written: None,
         at,
     }
@@ -181,7 +187,12 @@ fn route(
     }
     let asks = |auth: &&Auth| auth.jwt.is_some() || !auth.claims.is_empty();
     let auth = written.auth.as_ref().filter(asks);
+    // Sidecars store nothing: every caller has its own.
+    let gateway = matches!(scope.role, Role::Gateway);
+    let cache = written.cache.as_ref().filter(|_| gateway);
     Some(Route {
+        cache: cache.map(|cache| CachePlan::compile(cache, auth.is_some())),
+        invalidates: gateway && scope.stores,
         name: name.clone(),
         auth: auth.map(|auth| RouteAuth::compile(auth, issuer)),
         limits: limits::compile(written, name, scope.live),
@@ -224,6 +235,15 @@ fn check_listeners(scope: &Scope<'_>, index: usize, written: &Written, faults: &
                 hint,
             );
         }
+    }
+}
+
+fn warn_stores_nowhere(index: usize, written: &Written, faults: &mut Faults) {
+    if let Some(cache) = &written.cache
+        && !is_attached(written, &Role::Gateway)
+    {
+        let problem = "only gateways store answers, and this route is not attached to one";
+        faults.warn(format!("routes[{index}].cache"), cache.at, problem, None);
     }
 }
 

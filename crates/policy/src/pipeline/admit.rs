@@ -14,6 +14,7 @@ use super::asks::asks;
 use super::{Admitted, Forward, Then, answer, client};
 use crate::auth::{self, Claims, Local};
 use crate::balance::Asks;
+use crate::cache;
 use crate::cors;
 use crate::grpc::Call;
 use crate::key::{self, KeyInputs};
@@ -169,6 +170,7 @@ fn decide(
             let index = own.start + index;
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(request)?;
+            note_cache(route, request, &path, note);
             let service = snapshot.service(destination.service);
             let brings = Brings {
                 asks: asks(service, destination.subset, &inputs, note),
@@ -254,6 +256,17 @@ fn preflight(
         filled: None,
         upgrade: None,
     }))
+}
+
+/// What the cache would be asked; what it holds is not known here.
+fn note_cache(route: &Route, request: &RequestView<'_>, path: &str, note: &mut impl Note) {
+    if let Some(plan) = &route.cache {
+        note.note(|| Step {
+            area: "cache",
+            said: cache::explained(plan, request, path),
+            at: route.at,
+        });
+    }
 }
 
 fn normal_path<'a>(

@@ -32,6 +32,7 @@ pub(super) const ALL: &[Code] = &[
     Code::MethodNotAllowed,
     Code::NoEndpoint,
     Code::NoRoute,
+    Code::NotCached,
     Code::OriginDenied,
     Code::PeerRequired,
     Code::PendingOverflow,
@@ -224,6 +225,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "no-route", StatusCode::NOT_FOUND, "destination_not_found",
             "No route matches this request",
             "`weir explain METHOD URL` shows which routes came near and why they did not match.",
+        ) },
+        Code::NotCached => const { &new(
+            "not-cached", StatusCode::GATEWAY_TIMEOUT, "http_request_denied",
+            "No stored answer will do for this request",
+            "The request says `Cache-Control: only-if-cached`, and no answer is stored that it may \
+             have. Send it without.",
         ) },
         Code::OriginDenied => const { &new(
             "origin-denied", StatusCode::FORBIDDEN, "http_request_denied",

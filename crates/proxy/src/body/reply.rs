@@ -18,6 +18,7 @@ use weir_telemetry::termination::Termination;
 use super::Intake;
 use super::compressed::Compressed;
 use crate::alarm::Alarm;
+use crate::cache::Filling;
 use crate::call::CallBody;
 use crate::clock;
 use crate::pool::Line;
@@ -34,7 +35,10 @@ enum Kind {
     Full {
         data: Option<Bytes>,
         ledger: Option<Box<Ledger>>,
+        sent: u64,
     },
+    /// Read from an endpoint and stored meanwhile.
+    Filling(Box<Filling>),
     Stream(Box<Download>),
 }
 
@@ -64,7 +68,13 @@ impl Reply {
         Reply(Kind::Full {
             data: Some(data).filter(|data| !data.is_empty()),
             ledger,
+            sent: 0,
         })
+    }
+
+    /// A body that is stored while it is sent.
+    pub(crate) fn filling(filling: Box<Filling>) -> Self {
+        Reply(Kind::Filling(filling))
     }
 
     /// A body that streams from an endpoint.
@@ -88,15 +98,23 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match &mut self.get_mut().0 {
             Kind::Compressed(body) => body.poll_frame(cx),
-            Kind::Full { data, ledger } => {
-                if let Some(ledger) = ledger.take() {
-                    ledger.end(
-                        Termination::Ok,
-                        data.as_ref().map_or(0, |data| data.len() as u64),
-                    );
+            Kind::Full { data, ledger, sent } => {
+                // In pieces, so that the exchange goes on as long as the client takes it.
+                let piece = match data {
+                    Some(data) if data.len() > PIECE_BYTES_MAX => {
+                        Some(data.split_to(PIECE_BYTES_MAX))
+                    }
+                    _ => data.take(),
+                };
+                *sent += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                if data.is_none()
+                    && let Some(ledger) = ledger.take()
+                {
+                    ledger.end(Termination::Ok, *sent);
                 }
-                Poll::Ready(data.take().map(|data| Ok(Frame::data(data))))
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
             }
+            Kind::Filling(filling) => filling.poll_frame(cx),
             Kind::Stream(download) => download.poll_frame(cx),
         }
     }
@@ -105,6 +123,7 @@ impl Body for Reply {
         match &self.0 {
             Kind::Compressed(body) => body.is_end_stream(),
             Kind::Full { data, .. } => data.is_none(),
+            Kind::Filling(filling) => filling.is_end(),
             Kind::Stream(download) => download.is_end(),
         }
     }
@@ -115,6 +134,7 @@ impl Body for Reply {
             Kind::Full { data, .. } => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
+            Kind::Filling(filling) => filling.size_hint(),
             Kind::Stream(download) => download.size_hint(),
         }
     }
@@ -123,11 +143,14 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         // A body without bytes is never polled: its exchange ends here, in order. One with bytes
-        // that was never taken means that the client is gone.
-        if let Kind::Full { data: None, ledger } = &mut self.0
-            && let Some(ledger) = ledger.take()
+        // that were not all taken means that the client is gone.
+        if let Kind::Full { data, ledger, sent } = &mut self.0
+            && let Some(mut ledger) = ledger.take()
         {
-            ledger.end(Termination::Ok, 0);
+            match data {
+                None => ledger.end(Termination::Ok, *sent),
+                Some(_) => ledger.sent(*sent),
+            }
         }
     }
 }
@@ -361,3 +384,6 @@ impl Drop for Download {
         self.abandon();
     }
 }
+
+/// Largest piece of a body given whole that is handed over at once.
+const PIECE_BYTES_MAX: usize = 256 * 1024;
