@@ -97,6 +97,10 @@ pub const CACHE_KEY_HEADERS_MAX: usize = 16;
 pub const LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest delay that a fault injects: a delayed request holds its client's connection.
 pub const FAULT_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Shortest interval between two health checks of an endpoint.
+pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Most results in a row that a health check can ask for.
+pub const HEALTH_STREAK_MAX: u32 = 100;
 /// Largest compiled regular expression, bytes.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// Most parameters of a path template.

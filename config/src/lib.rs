@@ -33,6 +33,7 @@ pub mod endpoint;
 pub mod error;
 pub mod fault;
 pub mod grpc;
+pub mod health;
 pub mod limit;
 pub mod listener;
 pub mod pattern;

@@ -9,6 +9,7 @@ use crate::declare::{
     by_key, defaulted, empty, object, optional, place, required, variants, words,
 };
 use crate::endpoint::{Endpoint, EndpointEntry};
+use crate::health::HealthCheck;
 use crate::position::{Located, Position};
 use crate::proxy_protocol::ProxyProtocol;
 use crate::resilience::{Breaker, Limits, Outlier, Retry, Timeouts};
@@ -44,6 +45,8 @@ object! {
         pub breaker: Option<Breaker> = optional(of::<Breaker>()),
         /// Takes failing endpoints out for a while; `false` switches it off.
         pub outlier: Outlier = empty(of::<Outlier>()).note("on"),
+        /// Active health checks; its path alone is one by HTTP.
+        pub health: Option<HealthCheck> = optional(of::<HealthCheck>()).note("none"),
         /// Bounds on what is in flight.
         pub limits: Limits = empty(of::<Limits>()),
         /// Largest response body: one that tells a larger length is refused with 502
@@ -68,6 +71,7 @@ impl Service {
             retry: Retry::default(),
             breaker: None,
             outlier: Outlier::default(),
+            health: None,
             limits: Limits::default(),
             response_bytes_max: None,
             at: Position::default(),

@@ -769,3 +769,49 @@ fn forms_of_the_cache() {
     let it = route("cache: { query: { only: [] } }").cache.unwrap();
     assert_eq!(it.query.only, Some(Vec::new()));
 }
+
+#[test]
+fn health_checks_are_short_or_told_in_full() {
+    use weir_config::health::{HealthCheck, Probe};
+    let health = |text: &str| {
+        let text = format!("{{ endpoints: [\"a:1\"], health: {text} }}");
+        service(&text).health.unwrap()
+    };
+    let short = health("/healthz");
+    let full = HealthCheck::of(Probe::Http("/healthz".to_owned()));
+    assert_eq!(
+        HealthCheck {
+            at: full.at,
+            ..short
+        },
+        full
+    );
+    assert_eq!(health("{ tcp: true }").probe, Probe::Tcp(()));
+    assert_eq!(health("{ grpc: \"\" }").probe, Probe::Grpc(String::new()));
+    let told = health(
+        "{ http: /up, host: a.example, statuses: [200, 401], interval: 10s, timeout: 3s, \
+         fall: 5, rise: 1 }",
+    );
+    assert_eq!(
+        (told.fall, told.rise, told.interval),
+        (5, 1, Duration::from_secs(10))
+    );
+    for (text, said) in [
+        ("{ http: /up, interval: 99ms, timeout: 50ms }", "interval"),
+        ("{ http: /up, interval: 1s, timeout: 2s }", "still run"),
+        (
+            "{ tcp: true, statuses: [200] }",
+            "belong to a check by `http`",
+        ),
+        ("{ tcp: false }", "true"),
+        ("{ tcp: true, http: /up }", "one of"),
+        ("{ http: /up, fall: 101 }", "100"),
+        ("healthz", "/"),
+    ] {
+        let text = format!("services: {{ it: {{ endpoints: [\"a:1\"], health: {text} }} }}");
+        let errors = Document::from_yaml(&text)
+            .unwrap_err()
+            .render(&text, "test");
+        assert!(errors.contains(said), "{said}: {errors}");
+    }
+}

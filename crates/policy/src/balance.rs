@@ -151,10 +151,11 @@ fn sessions(service: &Service, endpoints: &[Arc<Member>]) -> Box<[(u64, u32)]> {
 }
 
 impl Member {
-    /// Whether discovery holds it healthy and outlier detection has not taken it out.
+    /// Whether discovery holds it healthy, it passes its health checks, and outlier detection has
+    /// not taken it out.
     #[must_use]
     pub fn is_fit(&self, at: Moment) -> bool {
-        self.endpoint.healthy && !self.live.is_ejected(at)
+        self.endpoint.healthy && self.live.checked().is_fit() && !self.live.is_ejected(at)
     }
 
     /// How long its breaker lets nothing through.

@@ -18,6 +18,7 @@ pub mod cors;
 pub mod explain;
 pub mod framing;
 pub mod grpc;
+pub mod health;
 pub mod key;
 pub mod limit;
 pub mod live;

@@ -20,6 +20,7 @@ use crate::auth::{IssuerLive, RouteAuth};
 use crate::cache::CachePlan;
 use crate::compress::{CompressPlan, RouteCompress};
 use crate::cors::CorsPlan;
+use crate::health::HealthPlan;
 use crate::key::RequestKey;
 use crate::limit::RouteLimit;
 use crate::live::ServiceLive;
@@ -208,6 +209,8 @@ pub struct Service {
     pub adaptive: Option<AdaptivePlan>,
     /// Breaker settings.
     pub breaker: Option<Breaker>,
+    /// Health checks of its endpoints.
+    pub health: Option<Arc<HealthPlan>>,
     /// Ejection settings.
     pub outlier: weir_config::resilience::Outlier,
     /// Deadlines for requests of Weir's own to it (keys, for instance).

@@ -299,6 +299,11 @@ async fn tcp(lane: &Lane) -> Result<TcpStream, ConnectError> {
     Err(ConnectError::Tcp(last))
 }
 
+/// Whether the endpoint accepts a connection.
+pub(crate) async fn reach(lane: &Lane) -> Result<(), ConnectError> {
+    tcp(lane).await.map(drop)
+}
+
 async fn connected(address: std::net::SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

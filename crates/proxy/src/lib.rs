@@ -15,6 +15,7 @@ mod attempt;
 mod body;
 mod cache;
 mod call;
+mod checks;
 pub mod clock;
 mod connect;
 mod engine;

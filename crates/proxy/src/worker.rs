@@ -21,6 +21,7 @@ use weir_telemetry::access_log::AccessLog;
 
 use crate::alarm::Alarms;
 use crate::cache::Cache;
+use crate::checks::Checks;
 use crate::clock::{Clock, Dice};
 use crate::engine::{Binding, Installation};
 use crate::listen::Gate;
@@ -97,6 +98,7 @@ pub(crate) struct Worker {
     pub(crate) decisions: Arc<Decisions>,
     /// Shared by all workers.
     pub(crate) cache: Arc<Cache>,
+    checks: Checks,
     pub(crate) stats: Arc<WorkerStats>,
     /// The worker is about to be dropped: what ends now was drained.
     pub(crate) stopping: Cell<bool>,
@@ -131,6 +133,7 @@ impl Worker {
             metrics: WorkerMetrics::new(registry),
             decisions,
             cache,
+            checks: Checks::default(),
             stats,
             stopping: Cell::new(false),
             registry: registry.clone(),
@@ -225,6 +228,7 @@ impl Worker {
             }
         });
         drop(gates);
+        self.checks.follow(self, &installed);
         self.pool.retain_used();
         installed
     }
@@ -239,7 +243,7 @@ impl Worker {
         self.gates.borrow_mut().insert(gate.address, gate);
     }
 
-    fn set_members(&self, service: &str, endpoints: Arc<[Endpoint]>) {
+    fn set_members(self: &Rc<Self>, service: &str, endpoints: Arc<[Endpoint]>) {
         let mut roster = self.roster.borrow_mut();
         if roster.len() >= SERVICES_MAX && !roster.contains_key(service) {
             // More names than a document may have: those of old documents go.
@@ -257,6 +261,7 @@ impl Worker {
         let roster = self.roster.borrow();
         if let Some(installed) = &*self.installed.borrow() {
             installed.set_members(service, &roster, &self.pool);
+            self.checks.follow(self, installed);
         }
         self.pool.retain_used();
     }

@@ -13,6 +13,7 @@ mod failures;
 mod faults;
 mod framing;
 mod grpc;
+mod health;
 mod hops;
 mod http2;
 mod limits;

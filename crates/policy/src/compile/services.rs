@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -16,6 +17,7 @@ use weir_config::{Document, Located, Position};
 
 use super::faults::Faults;
 use super::subsets;
+use crate::health::{self, HealthPlan};
 use crate::key::RequestKey;
 use crate::live::Live;
 use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
@@ -44,6 +46,13 @@ pub(super) fn compile(
             let problem = "an HTTP/2 connection is shared, and a PROXY header is about one client";
             let hint = "use `protocol: http1`, or leave `proxy_protocol` out".to_owned();
             faults.error(path, written.at, problem, Some(hint));
+        }
+        if let Some(health) = &written.health
+            && let Some(problem) = health::problem(health, written.protocol)
+        {
+            let path = format!("services.{}.health", name.value);
+            let hint = "add `protocol: http2`, or check by `http` or `tcp`".to_owned();
+            faults.error(path, health.at, problem, Some(hint));
         }
         let subsets = subsets.remove(name.value.as_str()).unwrap_or_default();
         services.push(service(&name.value, written, subsets, live));
@@ -88,6 +97,10 @@ fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> 
         requests_max: written.limits.requests,
         adaptive: adaptive(&written.limits),
         breaker: written.breaker.clone(),
+        health: written
+            .health
+            .as_ref()
+            .map(|health| Arc::new(HealthPlan::compile(health))),
         outlier: written.outlier.clone(),
         timeouts: TimeoutPlan::resolve(&written.timeouts, &Timeouts::default()),
         live: live.service(name),
@@ -125,6 +138,7 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
         // The one place that sees all callers of the application.
         adaptive: written.and_then(|(_, service)| adaptive(&service.limits)),
         breaker: None,
+        health: None,
         outlier: Outlier {
             enabled: false,
             consecutive: 0,

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::balance::latency::Latency;
+use crate::health::Checked;
 use crate::moment::Moment;
 use crate::resilience::{BreakerLive, Ejection};
 
@@ -18,6 +19,7 @@ pub struct EndpointLive {
     in_flight: AtomicU32,
     /// How fast it answers.
     pub(crate) latency: Latency,
+    checked: Checked,
     /// Whether it is taken out for a while.
     pub(crate) ejection: Ejection,
     /// Its circuit breaker, where the service has one for each endpoint.
@@ -29,6 +31,12 @@ impl EndpointLive {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What health checks found out.
+    #[must_use]
+    pub fn checked(&self) -> &Checked {
+        &self.checked
     }
 
     /// Whether outlier detection has taken it out at this moment.

@@ -37,6 +37,7 @@ pub(crate) fn service(balance: Balance) -> Service {
         requests_max: 4096,
         adaptive: None,
         breaker: None,
+        health: None,
         outlier: outlier(),
         timeouts: TimeoutPlan::resolve(&Timeouts::default(), &Timeouts::default()),
         live: Arc::new(ServiceLive::default()),

@@ -56,6 +56,12 @@ impl WorkerMetrics {
         }
     }
 
+    /// Counts a health check.
+    pub(crate) fn checked(&self, worker: usize, service: &str, result: &str) {
+        let family = self.registry.family(&names::HEALTH_CHECKS);
+        family.with(&[service, result]).add(worker, 1);
+    }
+
     /// Counts an answer that Weir gave by itself.
     pub(crate) fn refused(&self, worker: usize, code: Code) {
         let mut refusals = self.refusals.borrow_mut();

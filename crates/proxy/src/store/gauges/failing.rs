@@ -22,17 +22,21 @@ pub(super) fn sample(registry: &Registry, in_force: &InForceReceiver) {
 fn endpoints(service: &Service, tell: &mut Tell<'_>) {
     let now = clock::now();
     let breaker = service.breaker_of(BreakerScope::Endpoint);
-    let (mut fit, mut ejected, mut open) = (0, 0, 0);
+    let (mut fit, mut ejected, mut failing, mut open) = (0, 0, 0, 0);
     for (_, live) in service.live.endpoints() {
         let refuses = breaker.and_then(|it| live.breaker()?.refuses(it, now));
         match (live.is_ejected(now), refuses) {
             (true, _) => ejected += 1,
+            (false, _) if !live.checked().is_fit() => failing += 1,
             (false, Some(_)) => open += 1,
             (false, None) => fit += 1,
         }
     }
     tell(&[&service.name, "fit"], f64::from(fit));
     tell(&[&service.name, "ejected"], f64::from(ejected));
+    if service.health.is_some() {
+        tell(&[&service.name, "failing"], f64::from(failing));
+    }
     if breaker.is_some() {
         tell(&[&service.name, "breaker-open"], f64::from(open));
     }
