@@ -10,7 +10,8 @@ object! {
         /// `.` and `..` segments.
         pub dot_segments: DotSegments = defaulted(word::<DotSegments>(), DotSegments::Resolve),
         /// Empty segments (`//`).
-        pub empty_segments: EmptySegments = defaulted(word::<EmptySegments>(), EmptySegments::Merge),
+        pub empty_segments: EmptySegments =
+            defaulted(word::<EmptySegments>(), EmptySegments::Merge),
         /// `%2F` in a segment.
         pub encoded_slash: EncodedSlash = defaulted(word::<EncodedSlash>(), EncodedSlash::Reject),
         /// Where it was written.

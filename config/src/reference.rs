@@ -148,8 +148,8 @@ A name in braces stands for something of the request. `{{` writes a brace that w
 variable; other braces are text, so JSON needs no escapes. Unknown variables are refused, and so are
 claims on a route that asks for no token.
 
-A value can fill its place and nothing else. In a path it is escaped and stays one segment, in JSON and
-HTML it is escaped as text, and a header that could not hold it is left out. A path or host that
+A value can fill its place and nothing else. In a path it is escaped and stays one segment, in JSON
+and HTML it is escaped as text, and a header that could not hold it is left out. A path or host that
 lacks its value, or would be none, is refused with `rewrite-failed`; in a body what has no value is
 nothing. Values longer than 8 KiB count as missing.
 

@@ -90,7 +90,8 @@ object! {
         /// Faults injected on purpose.
         pub fault: Option<Fault> = optional(of::<Fault>()).note("none"),
         /// How much its requests matter when the service sheds load (`limits.adaptive`). What a
-        /// trusted proxy or the mesh says in `weir-criticality` goes before; a client cannot say it.
+        /// trusted proxy or the mesh says in `weir-criticality` goes before; a client cannot say
+        /// it.
         pub criticality: Option<Criticality> =
             optional(word::<Criticality>()).note("`default`"),
         /// Stores answers and serves them again, at the gateway.
@@ -331,8 +332,8 @@ object! {
     pub struct Respond {
         /// Status.
         pub status: u16 = required(whole(200, 599)),
-        /// Body, at most 64 KiB. [Variables](#variables) are escaped as the content type asks (JSON,
-        /// HTML, XML, plain text; others can have none).
+        /// Body, at most 64 KiB. [Variables](#variables) are escaped as the content type asks
+        /// (JSON, HTML, XML, plain text; others can have none).
         pub body: Template = defaulted(BodyTemplate, Template::default()),
         /// Content type.
         pub content_type: String =
@@ -359,8 +360,8 @@ object! {
         pub host: Option<Located<Template>> = optional(at(new_host())).note("as it was"),
         /// New path, with [variables](#variables).
         pub path: Option<NewPath> = optional(of::<NewPath>()).note("as it was"),
-        /// Replaces what the route's `/*` path matched as a prefix; what follows it stays. Instead of
-        /// `path`.
+        /// Replaces what the route's `/*` path matched as a prefix; what follows it stays. Instead
+        /// of `path`.
         pub prefix: Option<Located<Template>> =
             optional(at(new_path())).note("as it was"),
         /// Whether the query goes along.
@@ -428,7 +429,8 @@ impl Rewrite {
 }
 
 object! {
-    /// A new path: a text with [variables](#variables), or what an expression makes of the old path.
+    /// A new path: a text with [variables](#variables), or what an expression makes of the old
+    /// path.
     pub struct NewPath {
         short at(new_path()) => |with, at| NewPath { regex: None, with, at };
         /// The whole old path must match this regular expression (anchored at both ends); another
@@ -443,8 +445,8 @@ object! {
 }
 
 object! {
-    /// Changes to headers, applied as remove, set, add. Values may have [variables](#variables): where
-    /// one has no value, `set` removes the header and `add` adds none.
+    /// Changes to headers, applied as remove, set, add. Values may have [variables](#variables):
+    /// where one has no value, `set` removes the header and `add` adds none.
     pub default struct HeaderChanges {
         /// Replaced or inserted.
         pub set: Vec<(http::HeaderName, Located<Template>)> =

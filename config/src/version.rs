@@ -22,9 +22,10 @@ object! {
     /// `version-unknown`.
     pub struct Versions {
         check Versions::check;
-        /// Where a request says which version it wants: `path.NAME` (a parameter of the route's path,
-        /// as in `/{version}/orders/*`), `header.NAME`, `query.NAME`, or `media_type` (`Accept`, else
-        /// `Content-Type`: `application/vnd.shop.v2+json` or `application/json; version=2`).
+        /// Where a request says which version it wants: `path.NAME` (a parameter of the route's
+        /// path, as in `/{version}/orders/*`), `header.NAME`, `query.NAME`, or `media_type`
+        /// (`Accept`, else `Content-Type`: `application/vnd.shop.v2+json` or
+        /// `application/json; version=2`).
         pub by: Located<VersionBy> = required(at(version_by())),
         /// The version for requests that name none.
         pub default: Option<Located<String>> =

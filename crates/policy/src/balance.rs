@@ -8,8 +8,10 @@
 //! An attempt goes to an endpoint that is fit and untried, else to one that is fit. When less than
 //! the `panic` share of a service's endpoints is fit, fitness no longer counts: the few that are
 //! left would be overrun, and what looks like failing endpoints may be something else. A `panic` of
-//! zero means that unfit endpoints are never used. Breakers of endpoints hold in panic too. A request that asks for labels sees those that
-//! have them and no others; who has them is found out when a membership compiles.
+//! zero means that unfit endpoints are never used. Breakers of endpoints hold in panic too.
+//!
+//! A request that asks for labels sees those that have them and no others; who has them is found
+//! out when a membership compiles.
 
 use std::cell::Cell;
 use std::sync::Arc;

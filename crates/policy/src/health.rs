@@ -1,8 +1,8 @@
 //! What active health checks found out about an endpoint.
 //!
-//! For: the state between two checks. Not for: checking; that is the engine's. The states: *unknown*
-//! (counts as fit, so that a process which has just started serves), *fit*, *unfit*. The first
-//! check decides at once; after that it takes `fall` failures or `rise` passes in a row.
+//! For: the state between two checks. Not for: checking; that is the engine's. The states:
+//! *unknown* (counts as fit, so that a process which has just started serves), *fit*, *unfit*. The
+//! first check decides at once; after that it takes `fall` failures or `rise` passes in a row.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -63,8 +63,8 @@ pub(crate) fn problem(written: &HealthCheck, protocol: Protocol) -> Option<&'sta
 /// What checks found out about an endpoint; shared by all workers, written by one.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// [`UNKNOWN`], [`FIT`] or [`UNFIT`] in the upper half; checks in a row that say otherwise in the
-    /// lower.
+    /// [`UNKNOWN`], [`FIT`] or [`UNFIT`] in the upper half; checks in a row that say otherwise in
+    /// the lower.
     state: AtomicU32,
 }
 

@@ -334,7 +334,8 @@ pub fn stick(
 }
 
 /// Turns the endpoint's response head into the one the client gets: hop-by-hop fields out, header
-/// changes applied with what admission filled in. A `101` keeps `Connection: upgrade` and its `Upgrade`.
+/// changes applied with what admission filled in. A `101` keeps `Connection: upgrade` and
+/// its `Upgrade`.
 pub fn settle(
     snapshot: &Snapshot,
     route: RouteId,

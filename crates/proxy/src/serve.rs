@@ -336,7 +336,8 @@ fn h2_builder(bounds: Bounds) -> http2::Builder<LocalExec> {
     builder
 }
 
-/// Room for everything within the bounds, as HTTP/2 counts (RFC 9113, section 10.5.1), and a little.
+/// Room for everything within the bounds, as HTTP/2 counts (RFC 9113, section 10.5.1), and a
+/// little.
 fn header_list_bytes_max(bounds: Bounds) -> u32 {
     let fields = bounds.header_count_max + H2_PSEUDO_FIELDS;
     let bytes = bounds.header_bytes_max + fields * H2_FIELD_OVERHEAD_BYTES;

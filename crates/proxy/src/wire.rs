@@ -228,6 +228,9 @@ impl Wire {
     /// Hands over only what is strictly HTTP/1.
     pub(crate) fn inspected(mut self, bounds: Bounds) -> Self {
         let read = std::mem::take(&mut self.prefix);
+        if let (false, Some(meter)) = (read.is_empty(), &self.meter) {
+            meter.read();
+        }
         self.inspector = Some(Box::new(Inspector::new(bounds, &read)));
         self
     }

@@ -100,8 +100,6 @@ pub const CODE: &str = "code";
 pub const ENCODING: &str = "encoding";
 /// Label: what became of it, from a closed list.
 pub const OUTCOME: &str = "outcome";
-/// Label: how something came out, from a closed list.
-pub const RESULT: &str = "result";
 /// Label: state, from a closed list.
 pub const STATE: &str = "state";
 /// Label: which certificate, by the name that the configuration gives it.
@@ -183,7 +181,7 @@ metrics! {
         "How often the circuit breaker of a service, or of one of its endpoints, opened.";
     SESSIONS_BROKEN: Counter = "weir_upstream_sessions_broken_total" [SERVICE],
         "Requests whose cookie named an endpoint that was gone, unfit or failed: another one took over.";
-    HEALTH_CHECKS: Counter = "weir_upstream_health_checks_total" [SERVICE, RESULT],
+    HEALTH_CHECKS: Counter = "weir_upstream_health_checks_total" [SERVICE, OUTCOME],
         "Health checks of endpoints, passed and failed.";
     ENDPOINTS: Gauge = "weir_upstream_endpoints" [SERVICE, STATE],
         "Endpoints of a service by state: fit, ejected, failing health checks, or breaker-open.";

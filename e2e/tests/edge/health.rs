@@ -69,8 +69,8 @@ async fn an_endpoint_that_fails_gets_nothing_until_it_passes_again() {
     eventually(DEADLINE, async || state(&gateway, "failing").await == 0.0).await;
     assert_eq!(who_answers(&gateway).await, ["one", "two"]);
     let metrics = gateway.metrics().await;
-    for result in ["passed", "failed"] {
-        let labels = [("service", "app"), ("result", result)];
+    for outcome in ["passed", "failed"] {
+        let labels = [("service", "app"), ("outcome", outcome)];
         assert!(metrics.one("weir_upstream_health_checks_total", &labels) >= 2.0);
     }
 

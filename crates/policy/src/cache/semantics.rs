@@ -7,7 +7,8 @@
 //! - it compares directive names with case, splits lists inside quoted strings, and takes the first
 //!   of two `Age` or `Expires` fields: it gets one `Cache-Control` in normal form, one `Expires`,
 //!   and one `Age`;
-//! - it adds `Age` and resident time without a bound, which can overflow: all times are cut at 2^31;
+//! - it adds `Age` and resident time without a bound, which can overflow: all times are cut at
+//!   2^31;
 //! - it ignores how old `Date` says a response is: `Age` is the corrected initial age (section
 //!   4.2.3);
 //! - it knows a fixed list of statuses: any other final one that says how long it is fresh goes as

@@ -1,8 +1,8 @@
 //! Passive ejection: an endpoint that fails too often is left out for a while.
 //!
 //! Transitions: *in* —`consecutive` gateway failures in a row, or `failure_share` of at least
-//! `volume_min` attempts in the last `window`→ *out* —time→ *in*. The time out is the first ejection
-//! × how often it happened without a quiet time (`ejection_max`) in between, at most
+//! `volume_min` attempts in the last `window`→ *out* —time→ *in*. The time out is the first
+//! ejection × how often it happened without a quiet time (`ejection_max`) in between, at most
 //! `ejection_max`. A success resets the row; failures of an endpoint that is out (attempts that
 //! were under way, or panic) do not count. Never more than `share_max` of the endpoints are out.
 

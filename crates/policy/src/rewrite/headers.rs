@@ -70,7 +70,8 @@ impl HeaderPlan {
         self.varies
     }
 
-    /// The values that depend on the request, in the order in which [`HeaderPlan::apply`] takes them.
+    /// The values that depend on the request, in the order in which [`HeaderPlan::apply`] takes
+    /// them.
     pub(crate) fn templates(&self) -> impl Iterator<Item = (&HeaderName, &Template)> {
         let values = self.set.iter().chain(&self.add);
         values.filter_map(|(name, value)| match value {

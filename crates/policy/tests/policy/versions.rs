@@ -17,7 +17,11 @@ routes:
     versions:
       by: path.version
       of:
-        v1: { to: one, deprecated: 2023-06-30T23:59:59Z, sunset: 2023-11-14T22:13:20Z, link: /changes }
+        v1:
+          to: one
+          deprecated: 2023-06-30T23:59:59Z
+          sunset: 2023-11-14T22:13:20Z
+          link: /changes
         v2: [{ service: two, weight: 1 }, { service: three, weight: 1 }]
         2024-06-01: three
   - path: /header

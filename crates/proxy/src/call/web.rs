@@ -132,7 +132,7 @@ mod tests {
         let frame = trailers_frame(&trailers);
         assert_eq!(
             frame,
-            b"\x80\0\0\0\x1bgrpc-status: 0\r\nx-a: b c\r\n".as_slice()
+            b"\x80\0\0\0\x1agrpc-status: 0\r\nx-a: b c\r\n".as_slice()
         );
         assert_eq!(
             trailers_frame(&HeaderMap::new()),
