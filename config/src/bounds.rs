@@ -53,6 +53,8 @@ pub const VERSIONS_MAX: usize = 100;
 pub const MAGLEV_TABLE_MAX: u32 = 1_000_003;
 /// Most destinations of a route, or of a version.
 pub const DESTINATIONS_MAX: usize = 100;
+/// Most services that get copies of a route's requests: each copy is a request more.
+pub const MIRRORS_MAX: usize = 4;
 /// Most entries of any other list or map (hosts, methods, headers, claims, certificates, …).
 pub const ENTRIES_MAX: usize = 1_000;
 
@@ -101,6 +103,11 @@ pub const FAULT_DELAY_MAX: Duration = Duration::from_secs(60);
 pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Most results in a row that a health check can ask for.
 pub const HEALTH_STREAK_MAX: u32 = 100;
+/// Furthest that the copy of a request's body can be allowed to lag behind, bytes: they lie in
+/// memory.
+pub const MIRROR_LAG_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest that the copy of a request can be allowed to take.
+pub const MIRROR_TIMEOUT_MAX: Duration = Duration::from_secs(5 * 60);
 /// Largest compiled regular expression, bytes.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// Most parameters of a path template.

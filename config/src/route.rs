@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::auth::Auth;
-use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX};
+use crate::bounds::{DESTINATION_WEIGHT_MAX, DESTINATIONS_MAX, MIRRORS_MAX};
 use crate::cache::RouteCache;
 use crate::compress::Compress;
 use crate::cors::Cors;
@@ -12,8 +12,10 @@ use crate::declare::{
     by_key, defaulted, empty, object, optional, place, required, variants, words,
 };
 use crate::decode::{Complaint, Decoder};
+use crate::fallback::Fallback;
 use crate::fault::Fault;
 use crate::limit::{Limit, LimitKey};
+use crate::mirror::Mirror;
 use crate::pattern::{HostPattern, PathPattern, ValuePattern};
 use crate::position::{Located, Position};
 use crate::resilience::{Retry, Timeouts};
@@ -96,6 +98,10 @@ object! {
             optional(word::<Criticality>()).note("`default`"),
         /// Stores answers and serves them again, at the gateway.
         pub cache: Option<RouteCache> = optional(of::<RouteCache>()).note("nothing is stored"),
+        /// Copies of its requests for other services.
+        pub mirrors: Vec<Mirror> as "mirror" = empty(list(of::<Mirror>()).at_most(MIRRORS_MAX)),
+        /// What answers when its service gave up; absent: the failure is answered as it is.
+        pub fallback: Option<Fallback> = optional(of::<Fallback>()).note("none"),
         /// Where it was written.
         pub at: Position = place(),
     }
@@ -135,6 +141,8 @@ impl Route {
             fault: None,
             criticality: None,
             cache: None,
+            mirrors: Vec::new(),
+            fallback: None,
             at: Position::default(),
         }
     }
@@ -160,6 +168,7 @@ impl Route {
                 .hint("`cache` belongs to a route with `to`");
             decoder.in_key("cache", |decoder| decoder.report(cache.at, complaint));
         }
+        self.check_shaping(decoder);
         if let Some(rewrite) = &self.rewrite {
             decoder.in_key("rewrite", |decoder| self.check_rewrite(rewrite, decoder));
         }
@@ -183,6 +192,26 @@ impl Route {
                     _ => decoder.in_item(index, |decoder| decoder.report(limit.at, complaint)),
                 });
             }
+        }
+    }
+
+    /// What only makes sense where a service is asked.
+    fn check_shaping(&self, decoder: &mut Decoder) {
+        if matches!(self.action, Action::To(_) | Action::Versions(_)) {
+            return;
+        }
+        let written = [
+            ("mirror", self.mirrors.first().map(|mirror| mirror.at)),
+            (
+                "fallback",
+                self.fallback.as_ref().map(|fallback| fallback.at),
+            ),
+        ];
+        for (key, at) in written.into_iter().filter_map(|(key, at)| Some((key, at?))) {
+            let complaint = Complaint::new("no service is asked, so this never happens").hint(
+                format!("`{key}` belongs to a route with `to` or `versions`"),
+            );
+            decoder.in_key(key, |decoder| decoder.report(at, complaint));
         }
     }
 

@@ -149,6 +149,7 @@ fn the_schema_accepts_every_short_form() {
         "routes: { path: { prefix: /x }, to: a, methods: GET, limit: 5/10s }",
         "routes: [{ path: /, to: [a, { service: b }], headers: { x: true, y: 1 } }]",
         "routes: [{ path: /, to: a, fault: { delay: 5ms, abort: 500 } }]",
+        "routes: [{ path: /, to: a, mirror: b, fallback: { respond: { status: 200 } } }]",
         "routes: [{ path: /, redirect: { path: /x }, clients: [10.0.0.1, \"::1\"] }]",
         "issuers: { a: { issuer: i, audience: [a], jwks: { file: k } } }",
         "listeners: { a: { bind: \"[::]:80\", header_bytes_max: 2048, tls: { self_signed: a } } }",

@@ -379,6 +379,30 @@ fn forms_of_a_fault() {
 }
 
 #[test]
+fn forms_of_mirrors_and_fallbacks() {
+    use weir_config::fallback::Instead;
+    let it = route("mirror: shadow").mirrors.remove(0);
+    assert_eq!((it.service.as_str(), it.share), ("shadow", Percent::WHOLE));
+    assert_eq!(
+        (it.lag_bytes_max, it.timeout),
+        (Size::kib(64), Duration::from_secs(15))
+    );
+    let it = route("mirror: [a, { to: b, share: 5%, lag_bytes_max: 0, timeout: 1s }]").mirrors;
+    assert_eq!(
+        (it[1].share, it[1].lag_bytes_max),
+        (Percent::whole_percent(5), Size(0))
+    );
+
+    let it = route("fallback: { to: other }").fallback.unwrap();
+    assert_eq!(it.statuses, [502, 503, 504]);
+    assert!(matches!(it.instead, Instead::To(service) if service.value == "other"));
+    let it = route("fallback: { respond: { status: 200, body: sorry }, statuses: 500 }");
+    let it = it.fallback.unwrap();
+    assert_eq!(it.statuses, [500]);
+    assert!(matches!(it.instead, Instead::Respond(respond) if respond.status == 200));
+}
+
+#[test]
 fn forms_of_an_action() {
     let action = |text: &str| {
         decode(&format!("routes: [{{ path: /, {text} }}]"))

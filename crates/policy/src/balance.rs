@@ -26,7 +26,7 @@ use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::refusal::{Code, Refusal};
 use crate::resilience::{Came, Consent};
-use crate::snapshot::{Labels, Service, SubsetId};
+use crate::snapshot::{Destination, Labels, Service, SubsetId};
 
 mod draw;
 pub(crate) mod latency;
@@ -64,6 +64,16 @@ pub struct Asks {
     pub key: Option<u64>,
     /// The endpoint that its cookie names, where the service is sticky.
     pub session: Option<u64>,
+}
+
+impl Asks {
+    /// What a copy or a fallback asks: key and session belong to the service that was drawn.
+    pub(crate) fn of(destination: &Destination) -> Self {
+        Self {
+            subset: destination.subset,
+            ..Self::default()
+        }
+    }
 }
 
 /// One endpoint.

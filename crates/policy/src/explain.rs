@@ -190,8 +190,8 @@ pub fn explain(
         && let Then::Delayed(delayed) = &it.then
     {
         let later = at.plus(delayed.pause);
-        match delayed.resume(snapshot, it.route, later, &mut recorder) {
-            Ok(then) => it.then = then,
+        match delayed.resume(snapshot, it, later, &mut recorder) {
+            Ok((then, fallback)) => (it.then, it.fallback) = (then, fallback),
             Err(refusal) => admitted = Err(refusal),
         }
     }
@@ -261,6 +261,11 @@ fn follow(
     plan::note_shares(snapshot, admitted, recorder);
     plan::note_announcement(service, recorder);
     plan::note_deadlines(snapshot, admitted, forward, recorder);
+    pipeline::copies(snapshot, admitted, question.draw, recorder).for_each(drop);
+    let shaping = snapshot.route(admitted.route).shaping.as_ref();
+    if let Some(fallback) = shaping.and_then(|shaping| shaping.fallback.as_ref()) {
+        fallback.describe(snapshot, recorder);
+    }
     *upstream = Some(prepared(snapshot, question, admitted, recorder));
     let known = members(forward.service).or_else(|| match &service.source {
         Source::Endpoints(list) => {

@@ -89,6 +89,15 @@ impl Call {
         Ok(Some(Call { flavour, timeout }))
     }
 
+    /// A call that goes on at another service. How long its client waits is known to whoever sends
+    /// it on.
+    pub(crate) fn elsewhere(flavour: Flavour) -> Call {
+        Call {
+            flavour,
+            timeout: None,
+        }
+    }
+
     /// How long it may take: what its client asks for, at most what the route grants.
     pub(crate) fn deadline(self, granted: Option<Duration>) -> Option<Duration> {
         let asked = self.timeout?;

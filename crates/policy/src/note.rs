@@ -19,7 +19,7 @@ impl Note for () {
 pub struct Step {
     /// The phase or feature: `listener`, `path`, `route`, `near-miss`, `auth`, `limit`, `cache`,
     /// `service`, `limits`, `version`, `endpoint`, `timeouts`, `retry`, `breaker`, `rewrite`,
-    /// `answer`, `fault`.
+    /// `answer`, `fault`, `mirror`, `fallback`.
     pub area: &'static str,
     /// What was decided, in words.
     pub said: String,

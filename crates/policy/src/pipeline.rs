@@ -8,6 +8,8 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, request, response};
 use weir_config::service::Protocol;
 
+use weir_config::criticality::Criticality;
+
 use crate::auth::{Claims, Local};
 use crate::balance::{self, Chosen, Members, Tried};
 use crate::compress::Coding;
@@ -20,11 +22,11 @@ use crate::request::RequestView;
 use crate::resilience::{self, Consent, RetryPlan, TimeoutPlan};
 use crate::rewrite::{Filled, add_via, is_forgeable, strip_response, strip_trailers};
 use crate::route::Params;
-use crate::shaping::Delayed;
+use crate::shaping::{Delayed, GaveUp, Left, MirrorPlan, mirror};
 use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
 
 pub(crate) mod admit;
-mod answer;
+pub(crate) mod answer;
 mod asks;
 mod client;
 mod prepare;
@@ -54,6 +56,8 @@ pub struct Admitted {
     pub filled: Option<Box<Filled>>,
     /// The protocol it wants to change to; what `prepare` sends on as `Upgrade`.
     pub upgrade: Option<HeaderValue>,
+    /// Why it goes to the route's fallback, where it does.
+    pub fallback: Option<GaveUp>,
 }
 
 /// Which page may read the answer to a request, if any.
@@ -331,6 +335,49 @@ pub fn stick(
     secure: bool,
 ) -> Option<HeaderValue> {
     asks::stick(snapshot, forward, chosen, secure)
+}
+
+/// The copies that are made of an admitted request of this draw; of an upgrade, none.
+pub fn copies<'s>(
+    snapshot: &'s Snapshot,
+    admitted: &Admitted,
+    draw: u64,
+    note: &mut impl Note,
+) -> impl Iterator<Item = &'s MirrorPlan> {
+    mirror::copies(snapshot, admitted, draw, note)
+}
+
+/// What happens instead, now that the service gave a request up, if anything does. A request falls
+/// back once. `sent` says whether an endpoint may have received it, `replayable` whether all of its
+/// body is still there.
+pub fn fall_back(
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    method: &http::Method,
+    why: GaveUp,
+    (sent, replayable): (bool, bool),
+    at: Moment,
+) -> Option<Then> {
+    let route = snapshot.route(admitted.route);
+    let plan = route.shaping.as_ref()?.fallback.as_ref()?;
+    if admitted.fallback.is_some() {
+        return None;
+    }
+    let flavour = match &admitted.then {
+        Then::Forward(forward) => forward.call,
+        Then::Answer(_) | Then::Delayed(_) => None,
+    };
+    let left = Left {
+        sendable: resilience::may_send_again(method, sent, replayable),
+        brings: admit::Brings {
+            asks: balance::Asks::default(),
+            call: flavour.map(grpc::Call::elsewhere),
+            class: Criticality::Default,
+        },
+        upgrade: admitted.upgrade.is_some(),
+        filled: admitted.filled.as_deref(),
+    };
+    plan.instead(snapshot, route, why, left, at, &mut ())
 }
 
 /// Turns the endpoint's response head into the one the client gets: hop-by-hop fields out, header

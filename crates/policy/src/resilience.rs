@@ -234,6 +234,12 @@ fn pause(base: Duration, number: u32, draw: u64) -> Duration {
     Duration::from_nanos(u64::try_from(share).unwrap_or(nanos))
 }
 
+/// Whether a request may be sent once more, elsewhere: no endpoint can have received it, or that
+/// makes no difference, and its body is still there.
+pub(crate) fn may_send_again(method: &Method, sent: bool, replayable: bool) -> bool {
+    replayable && (!sent || is_idempotent(method))
+}
+
 /// Methods that RFC 9110 §9.2.2 defines as idempotent and that requests are retried with.
 fn is_idempotent(method: &Method) -> bool {
     matches!(

@@ -1,4 +1,5 @@
-//! What a route does to its traffic beyond sending it somewhere: faults on purpose.
+//! What a route does to its traffic beyond sending it somewhere: faults on purpose, copies for
+//! other services, and what answers when its service gave up.
 //!
 //! For: deciding, from a draw, what happens to one request. Not for: waiting, sending or copying;
 //! the engine does. The one idea: a route that asks for none of this has no [`Shaping`], so that
@@ -6,15 +7,35 @@
 
 use crate::balance::random::{below, mix};
 
+pub(crate) mod fallback;
 pub(crate) mod fault;
+pub(crate) mod mirror;
 
+pub use fallback::{FallbackPlan, GaveUp};
 pub use fault::{Delayed, FaultPlan};
+pub use mirror::MirrorPlan;
+
+pub(crate) use fallback::{Instead, Left};
 
 /// What a route asks for.
 #[derive(Debug, Default)]
 pub struct Shaping {
     /// Faults on purpose.
     pub fault: Option<FaultPlan>,
+    /// Copies for other services.
+    pub mirrors: Vec<MirrorPlan>,
+    /// What answers when the service gave up.
+    pub fallback: Option<FallbackPlan>,
+}
+
+impl Shaping {
+    /// Whether a request may be needed once more, whatever its retries.
+    #[must_use]
+    pub fn sends_again(&self) -> bool {
+        self.fallback
+            .as_ref()
+            .is_some_and(FallbackPlan::sends_again)
+    }
 }
 
 /// One decision that is drawn; each has a number of its own, so that the draws of one request do
@@ -25,6 +46,8 @@ pub(crate) enum Question {
     Abort,
     /// Whether a fault delays it.
     Delay,
+    /// Whether it is copied to the mirror with this index.
+    Mirror(usize),
 }
 
 impl Question {
@@ -33,8 +56,17 @@ impl Question {
         let number = match self {
             Question::Abort => 1,
             Question::Delay => 2,
+            Question::Mirror(index) => 16 + index as u64,
         };
         below(mix(draw ^ mix(number)), WHOLE) < u64::from(share)
+    }
+}
+
+/// A share in words, and whether the request at hand belongs to it.
+fn told(said: &str, hit: bool) -> String {
+    match hit {
+        true => format!("{said}: this one as well"),
+        false => format!("{said}: not this one"),
     }
 }
 

@@ -12,9 +12,12 @@ use hyper::body::Incoming;
 use crate::call::{Decoder, NotBase64};
 
 mod compressed;
+mod copy;
 mod reply;
 mod upload;
 
+pub use copy::{Copied, CopyFault};
+pub(crate) use copy::{CopyFate, Lag};
 pub(crate) use reply::{Download, Patience};
 pub use reply::{Reply, ReplyError};
 pub(crate) use upload::{Intake, IntakeEnd, Upload};
@@ -22,6 +25,8 @@ pub(crate) use upload::{Intake, IntakeEnd, Upload};
 /// The body of a request as it came in.
 #[derive(Debug)]
 pub enum Inbound {
+    /// Copied from the body of another request.
+    Copied(Copied),
     /// Given whole: requests of tests and of Weir itself.
     Full(Option<Bytes>),
     /// Read by hyper from a client's connection.
@@ -37,9 +42,12 @@ pub struct Text {
     decoder: Decoder,
 }
 
-/// Why a client's body ended early.
+/// Why a body ended early on its way in.
 #[derive(Debug, thiserror::Error)]
 pub enum InboundError {
+    /// It is a copy, and that was given up.
+    #[error(transparent)]
+    Copy(#[from] CopyFault),
     /// The client's side broke.
     #[error(transparent)]
     Hyper(#[from] hyper::Error),
@@ -104,6 +112,7 @@ impl Body for Inbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, InboundError>>> {
         match self.get_mut() {
+            Inbound::Copied(body) => body.poll_frame(cx).map_err(InboundError::Copy),
             Inbound::Full(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
             Inbound::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(InboundError::Hyper),
             Inbound::Text(body) => body.poll_frame(cx),
@@ -112,6 +121,7 @@ impl Body for Inbound {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Inbound::Copied(body) => body.is_end(),
             Inbound::Full(body) => body.is_none(),
             Inbound::Hyper(body) => body.is_end_stream(),
             Inbound::Text(body) => body.source.is_end_stream() && body.decoder.finish().is_ok(),
@@ -120,6 +130,9 @@ impl Body for Inbound {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Inbound::Copied(body) => body
+                .declared()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             Inbound::Full(body) => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }

@@ -22,4 +22,4 @@ mod visit;
 pub(crate) use answer::tell;
 pub(crate) use fill::{Filling, start};
 pub use shelf::{Cache, CacheStats, Purge};
-pub(crate) use visit::{Entered, Errand, Received, Visit, enter, errand, rescue};
+pub(crate) use visit::{Entered, Errand, Received, Visit, enter, errand, is_failure, rescue};

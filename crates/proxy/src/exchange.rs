@@ -1,13 +1,14 @@
 //! One exchange: from the head of a request to the head of its response, through the five phases of
 //! policy. The body of the response goes on in [`crate::body::Reply`].
 
+use std::cell::Cell;
 use std::future::{Future, ready};
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::Either;
-use http::header::{CONNECTION, CONTENT_TYPE, COOKIE, SET_COOKIE};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::header::{CONNECTION, CONTENT_TYPE, SET_COOKIE};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response};
 use http::{StatusCode, Version, request, response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -22,7 +23,6 @@ use weir_policy::resilience::may_last;
 use weir_policy::rewrite;
 use weir_policy::snapshot::RouteId;
 use weir_telemetry::termination::Termination;
-use weir_telemetry::trace_context::{Draw, TraceContext};
 
 use crate::attempt::Deadlines;
 use crate::body::{Download, Inbound, Intake, Never, Patience, Reply};
@@ -40,10 +40,17 @@ use crate::worker::{Entry, Worker};
 
 mod attempts;
 mod delay;
+mod fallback;
+mod head;
+mod mirror;
 mod stored;
 
 use attempts::{Attempts, Delivered, Refused};
+use fallback::Onward;
+use head::{identified, join_cookies, tag};
 use stored::Dress;
+
+pub(crate) use mirror::Copies;
 
 /// Serves one request. Everything up to the first wait happens at once, so that what is answered
 /// without an endpoint needs no state, and the future of what is not stays small: hyper keeps room
@@ -127,6 +134,10 @@ struct Exchange {
     deadlines: Deadlines,
     /// When it went on to its service.
     entered: Moment,
+    /// Attempts made before that, at a service that gave up.
+    before: u32,
+    /// Whether it may be needed once more, whatever its retries.
+    sends_again: bool,
     /// The body of a request that has to wait first.
     waiting: Option<Inbound>,
     /// The client's connection, where it asked for an upgrade that policy allows.
@@ -172,8 +183,7 @@ impl Exchange {
                     delay::count_abort(&ledger);
                 }
                 let bare = body.is_end_stream();
-                let (mut response, own) =
-                    stored::refused(ledger, connection, &entry, &head, bare, &refusal);
+                let (mut response, own) = stored::refused(ledger, &head, bare, &refusal);
                 share(&entry, grant, response.headers_mut(), own);
                 return Err(identified(response, request_id));
             }
@@ -181,7 +191,17 @@ impl Exchange {
         ledger.client = admitted.client;
         ledger.route = Some(admitted.route);
         ledger.api_version = admitted.version;
-        if let Then::Answer(response) = admitted.then {
+        if let Some(why) = admitted.fallback {
+            let bare = body.is_end_stream();
+            if let Some(stored) = stored::before_fallback(&ledger, &head, bare, why) {
+                let mut response = respond::full(ledger, stored);
+                share(&entry, grant, response.headers_mut(), false);
+                return Err(identified(response, request_id));
+            }
+            fallback::happened(&mut ledger, why);
+        }
+        if let Then::Answer(mut response) = admitted.then {
+            fallback::mark(response.headers_mut(), admitted.fallback);
             let mut response = respond::full(ledger, *response);
             share(&entry, grant, response.headers_mut(), true);
             return Err(identified(response, request_id));
@@ -223,6 +243,8 @@ impl Exchange {
             intake: None,
             deadlines: Deadlines::default(),
             entered: at,
+            before: 0,
+            sends_again: false,
             waiting: None,
             client,
             websocket,
@@ -252,13 +274,17 @@ impl Exchange {
             Some(Flavour::WebText) => body.decoded(),
             _ => body,
         };
-        let bytes_max = snapshot.route(self.admitted.route).body_bytes_max;
+        let route = snapshot.route(self.admitted.route);
+        self.sends_again = route.shaping.as_ref().is_some_and(|it| it.sends_again());
+        let keeps = self.sends_again || plan.retry.attempts > 0;
+        let kept_bytes_max = if keeps { plan.retry.body_bytes_max } else { 0 };
+        let worker = &self.connection.worker;
         let pace = || match self.head.as_ref().is_some_and(is_grpc) {
             // A call may be a stream that is silent for long: that is no slowness.
             true => Pace::ANY,
             false => self.entry.bounds.client_rate_min,
         };
-        self.intake = intake(&self.connection.worker, bytes_max, plan, pace, body);
+        self.intake = intake(worker, route.body_bytes_max, kept_bytes_max, pace, body);
         self.ledger.service = Some(plan.service);
         happenings::tell(snapshot.service(plan.service));
         self.ledger.intake.clone_from(&self.intake);
@@ -275,6 +301,18 @@ impl Exchange {
         };
     }
 
+    /// It leaves for its service: nothing that is stored answers it. Copies come first, since the
+    /// cache asks for what it can use.
+    fn depart(&mut self) {
+        let snapshot = &self.entry.installed.snapshot;
+        if snapshot.route(self.admitted.route).shaping.is_some() {
+            mirror::send(self, self.connection.worker.clock.now());
+        }
+        if let (Some(visit), Some(head)) = (&mut self.visit, &mut self.head) {
+            visit.depart(&mut head.headers);
+        }
+    }
+
     /// Sends it on, as often as policy says, and answers.
     async fn forward(mut self: Box<Self>) -> Result<Response<Reply>, Never> {
         if self.waiting.is_some() {
@@ -284,40 +322,44 @@ impl Exchange {
                 Err(response) => return Ok(*response),
             };
         }
-        let this = &mut *self;
-        let Then::Forward(plan) = &this.admitted.then else {
-            // `begin` has answered every other case.
-            return Ok(respond::refuse(
-                self.ledger,
-                &Code::Internal.into(),
-                Termination::Internal,
-            ));
-        };
-        if let Some(visit) = &mut this.visit {
-            if visit.waits()
-                && let Some(response) = Box::pin(visit.wait()).await
-            {
-                let dress = Dress::of(&this.admitted);
-                let filled = self.admitted.filled.as_deref();
-                let mut response = dress.on_stored(self.ledger, filled, response);
-                share(&self.entry, self.grant, response.headers_mut(), false);
-                let response = identified(response, self.request_id);
-                return Ok(last_words(&self.connection, response));
-            }
-            if let Some(head) = &mut this.head {
-                visit.depart(&mut head.headers);
+        if self.visit.as_ref().is_some_and(|visit| visit.waits()) {
+            // Boxed for the same reason.
+            self = match Box::pin(stored::wait(self)).await {
+                Ok(exchange) => exchange,
+                Err(response) => return Ok(*response),
+            };
+        }
+        self.depart();
+        loop {
+            let this = &mut *self;
+            let Then::Forward(plan) = &this.admitted.then else {
+                // `begin` has answered every other case.
+                return Ok(respond::refuse(
+                    self.ledger,
+                    &Code::Internal.into(),
+                    Termination::Internal,
+                ));
+            };
+            let attempts = Attempts {
+                worker: &this.connection.worker,
+                entry: &this.entry,
+                plan,
+                intake: this.intake.as_ref(),
+                deadlines: &this.deadlines,
+                began: this.entered,
+                before: this.before,
+                keep_head: this.sends_again,
+                sent: Cell::new(false),
+            };
+            let end = attempts.run(&mut this.ledger, &mut this.head).await;
+            let sent = attempts.sent.get();
+            // A service that gave up may have another one, or a fixed answer, to stand in for it.
+            match fallback::after(self, &end, sent) {
+                Onward::Again(exchange) => self = exchange,
+                Onward::Answer(response) => return Ok(*response),
+                Onward::Deliver(exchange) => return Ok(exchange.answer(end)),
             }
         }
-        let attempts = Attempts {
-            worker: &this.connection.worker,
-            entry: &this.entry,
-            plan,
-            intake: this.intake.as_ref(),
-            deadlines: &this.deadlines,
-            began: this.entered,
-        };
-        let end = attempts.run(&mut this.ledger, &mut this.head).await;
-        Ok(self.answer(end))
     }
 
     fn answer(self, end: Result<Delivered, Refused>) -> Response<Reply> {
@@ -345,6 +387,13 @@ impl Exchange {
         respond::refuse(self.ledger, refusal, termination)
     }
 
+    /// Answers without an endpoint.
+    fn own_answer(self, answer: impl FnOnce(Box<Ledger>) -> Response<Reply>) -> Response<Reply> {
+        let mut response = answer(self.ledger);
+        share(&self.entry, self.grant, response.headers_mut(), true);
+        last_words(&self.connection, identified(response, self.request_id))
+    }
+
     /// Turns an endpoint's response into the client's.
     fn deliver(
         mut self,
@@ -358,7 +407,11 @@ impl Exchange {
             Then::Forward(plan) => (
                 plan.timeouts.idle,
                 plan.response_bytes_max,
-                stick(&self.connection, &self.entry, plan, &chosen),
+                match self.admitted.fallback {
+                    // The client's session stays with the service that it came for.
+                    Some(_) => None,
+                    None => stick(&self.connection, &self.entry, plan, &chosen),
+                },
             ),
             Then::Answer(_) | Then::Delayed(_) => (Duration::MAX, u64::MAX, None),
         };
@@ -400,7 +453,7 @@ impl Exchange {
         let (mut sink, mut told) = (None, None);
         match received {
             Received::Answer(stored) => {
-                give_back(&self.connection.worker, &incoming, line);
+                stored::give_back(&self.connection.worker, &incoming, line);
                 let filled = self.admitted.filled.as_deref();
                 return dress.on_stored(self.ledger, filled, stored);
             }
@@ -430,6 +483,7 @@ impl Exchange {
         if let Some(session) = session {
             head.headers.append(SET_COOKIE, session);
         }
+        fallback::mark(&mut head.headers, self.admitted.fallback);
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
         self.ledger.status = head.status.as_u16();
@@ -474,14 +528,6 @@ impl Exchange {
     }
 }
 
-/// Gives the connection back on which an answer came that is not passed on.
-fn give_back(worker: &Rc<Worker>, incoming: &Incoming, line: Line) {
-    if incoming.is_end_stream() {
-        line.finish(worker.clock.recent());
-        worker.sweep_later();
-    }
-}
-
 /// Which page may read the answer to this request, where its route has a say in that.
 fn grant(
     entry: &Entry,
@@ -521,18 +567,13 @@ fn stick(
 fn intake(
     worker: &Worker,
     bytes_max: u64,
-    plan: &Forward,
+    kept_bytes_max: u64,
     pace: impl FnOnce() -> Pace,
     body: Inbound,
 ) -> Option<Rc<Intake>> {
     if body.is_end_stream() {
         return None;
     }
-    let kept_bytes_max = if plan.retry.attempts > 0 {
-        plan.retry.body_bytes_max
-    } else {
-        0
-    };
     Some(Intake::new(
         body,
         Rc::clone(&worker.clock),
@@ -546,56 +587,6 @@ fn is_grpc(head: &request::Parts) -> bool {
     let kind = head.headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
-
-/// Gives the request its place in a trace and an id, and remembers both.
-fn tag(worker: &Worker, ledger: &mut Ledger, headers: &mut HeaderMap) -> HeaderValue {
-    let dice = &worker.dice;
-    let trace = (u128::from(dice.draw()) << 64) | u128::from(dice.draw());
-    let draw = Draw {
-        trace,
-        span: dice.draw(),
-        sampled: false,
-    };
-    let context = TraceContext::from_headers(headers, draw);
-    context.write(headers);
-    ledger.trace = Some(context.trace_id);
-    if let Some(id) = headers.get(REQUEST_ID)
-        && id.len() <= REQUEST_ID_BYTES_MAX
-    {
-        return id.clone();
-    }
-    // Hexadecimal digits always make a header value.
-    let id = HeaderValue::from_bytes(&dice.id()).unwrap_or(HeaderValue::from_static("none"));
-    headers.insert(REQUEST_ID, id.clone());
-    id
-}
-
-/// Tells the client the id of its request, unless the endpoint has done so.
-fn identified(mut response: Response<Reply>, request_id: HeaderValue) -> Response<Reply> {
-    let headers = response.headers_mut();
-    headers.entry(REQUEST_ID).or_insert(request_id);
-    response
-}
-
-/// HTTP/2 may split `cookie` into many fields; everything else expects one (RFC 9113, 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
-        return;
-    }
-    let crumbs: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
-}
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A longer id from a client is replaced.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {

@@ -246,6 +246,7 @@ impl Ledger {
                 .as_ref()
                 .and_then(|shaped| shaped.delayed)
                 .map(micros),
+            fallback: self.shaped.as_ref().and_then(|shaped| shaped.fallback),
             trace_id: self.trace,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             peer: self.connection.peer.as_deref(),

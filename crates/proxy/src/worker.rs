@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::checks::Checks;
 use crate::clock::{Clock, Dice};
 use crate::engine::{Binding, Installation};
+use crate::exchange::Copies;
 use crate::listen::Gate;
 use crate::membership::Roster;
 use crate::own::{self, OwnError};
@@ -93,6 +94,7 @@ pub(crate) struct Worker {
     pub(crate) local: RefCell<Local>,
     pub(crate) pool: Pool,
     pub(crate) alarms: Alarms,
+    pub(crate) copies: Rc<Copies>,
     pub(crate) log: LogState,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) decisions: Arc<Decisions>,
@@ -129,6 +131,7 @@ impl Worker {
             local: RefCell::default(),
             pool: Pool::default(),
             alarms: Alarms::default(),
+            copies: Rc::default(),
             log: LogState::default(),
             metrics: WorkerMetrics::new(registry),
             decisions,

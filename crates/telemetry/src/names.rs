@@ -137,6 +137,18 @@ metrics! {
         "Requests finished, by termination code.";
     FAULTS_INJECTED: Counter = "weir_http_faults_injected_total" [ROUTE, FAULT],
         "Requests that a route's `fault` delayed, or answered with an error.";
+    FALLBACKS: Counter = "weir_http_fallbacks_total" [ROUTE, REASON],
+        "Requests that fell back, by the reason code of the failure, or `status`.";
+
+    // Copies of requests.
+    MIRROR_SENT: Counter = "weir_mirror_sent_total" [SERVICE],
+        "Copies of requests sent to a service.";
+    MIRROR_ANSWERS: Counter = "weir_mirror_answers_total" [SERVICE, STATUS],
+        "Answers to copies, by the class of their status.";
+    MIRROR_FAILED: Counter = "weir_mirror_failed_total" [SERVICE, REASON],
+        "Copies without an answer, by reason.";
+    MIRROR_DROPPED: Counter = "weir_mirror_dropped_total" [SERVICE, REASON],
+        "Copies given up: busy, lag, memory, unfinished, or a reason code.";
 
     // Connections from clients.
     CONNECTIONS_ACTIVE: Gauge = "weir_listener_connections_active" [LISTENER],

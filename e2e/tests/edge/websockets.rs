@@ -88,8 +88,8 @@ async fn http2_on_both_sides() {
     for _ in 0..3 {
         assert_eq!(http2_client(&gateway, "client").await, HTTP2_SAID);
     }
-    // Streams of a connection; a second one may have been made while the first was not known to take
-    // extended CONNECT.
+    // Streams of a connection; a second one may have been made while the first was not known to
+    // take extended CONNECT.
     let created = "weir_upstream_connections_created_total";
     let created = gateway.metrics().await.sum(created, &[]);
     assert!(created <= 2.0, "{created}");

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use weir_config::auth::Auth;
 use weir_config::broken::{Doubts, Section};
 use weir_config::pattern::HostPattern;
+use weir_config::resilience::{Retry, Timeouts};
 use weir_config::route::{
     Action as WrittenAction, Destination as WrittenDestination, NewPath as WrittenPath,
     Route as Written,
@@ -84,6 +85,7 @@ pub(super) fn compile(scope: &Scope<'_>, names: &[Arc<str>], faults: &mut Faults
             // Names that it mentions are what they are; everything else may follow from its error.
             issuer(scope, index, written.auth.as_ref(), faults);
             action(scope, index, written, None, faults);
+            super::shaping::compile(scope, index, name, written, None, faults);
             compiled.matchers.push(None);
             continue;
         }
@@ -180,7 +182,7 @@ fn route(
     let response_headers = plan("response_headers", &written.response_headers);
     let action = action(scope, index, written, Some(places), faults);
     let versions = versions(index, written, &matcher, faults);
-    let shaping = super::shaping::compile(index, written, faults);
+    let shaping = super::shaping::compile(scope, index, name, written, Some(places), faults);
     warn_criticality(scope, index, &action, faults);
     if !attached {
         return None;
@@ -452,9 +454,14 @@ fn forward(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faul
         }
     }
     let destinations = written.action.destinations();
+    let overrides = Overrides {
+        timeouts: &written.timeouts,
+        retry: &written.retry,
+        response_bytes_max: written.response_bytes_max,
+    };
     let compiled = destinations.filter_map(|(key, destination)| {
         let path = format!("{path}.{key}.service");
-        compiled_destination(scope, written, destination, path, faults)
+        compiled_destination(scope, destination, overrides, path, faults)
     });
     Action::Forward(compiled.collect())
 }
@@ -478,10 +485,23 @@ fn versions(
     }
 }
 
-fn compiled_destination(
+/// What a route says over its service.
+#[derive(Clone, Copy)]
+pub(super) struct Overrides<'a> {
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) retry: &'a Retry,
+    pub(super) response_bytes_max: Option<Size>,
+}
+
+/// Resolves a destination.
+pub(super) fn compiled_destination(
     scope: &Scope<'_>,
-    route: &Written,
     written: &WrittenDestination,
+    Overrides {
+        timeouts,
+        retry,
+        response_bytes_max,
+    }: Overrides<'_>,
     path: String,
     faults: &mut Faults,
 ) -> Option<Destination> {
@@ -509,10 +529,9 @@ fn compiled_destination(
         service: id,
         subset: subsets::wanted(&scope.compiled[id.0 as usize].subsets, written),
         weight: written.weight,
-        timeouts: TimeoutPlan::resolve(&service.timeouts, &route.timeouts),
-        retry: RetryPlan::resolve(&service.retry, &route.retry),
-        response_bytes_max: route
-            .response_bytes_max
+        timeouts: TimeoutPlan::resolve(&service.timeouts, timeouts),
+        retry: RetryPlan::resolve(&service.retry, retry),
+        response_bytes_max: response_bytes_max
             .or(service.response_bytes_max)
             .map_or(u64::MAX, |Size(bytes)| bytes),
         at: written.at,

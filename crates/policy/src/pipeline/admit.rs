@@ -27,8 +27,9 @@ use crate::resilience::AdaptivePlan;
 use crate::resilience::criticality::{class_of, within};
 use crate::rewrite::{self, Values, has_token};
 use crate::route::{Found, Miss, Wanted, host, path};
-use crate::shaping::Delayed;
+use crate::shaping::fallback::enter_service;
 use crate::shaping::fault::Injected;
+use crate::shaping::{Delayed, Left};
 use crate::snapshot::{Action, Destination, Listener, Route, Service, Snapshot};
 
 /// What a rehearsal does otherwise than a request: limits are asked without spending anything, and
@@ -162,7 +163,7 @@ fn decide(
     }
 
     // What happens to it. The permit is last, so that nothing after it can fail.
-    let mut upgrade = None;
+    let (mut upgrade, mut fallback) = (None, None);
     let then = match &route.action {
         Action::Forward(destinations) => {
             let own = route.own_destinations(version);
@@ -178,7 +179,17 @@ fn decide(
                 class: class(snapshot, destination, listener, route, request),
             };
             match injected.delay {
-                None => Then::Forward(enter(snapshot, destination, brings, at, note)?),
+                None => {
+                    let left = Left {
+                        sendable: true,
+                        brings,
+                        upgrade: upgrade.is_some(),
+                        filled: filled.as_deref(),
+                    };
+                    let entered = enter_service(snapshot, route, destination, left, at, note)?;
+                    fallback = entered.fallback;
+                    entered.then
+                }
                 Some(pause) => {
                     let delayed = Delayed::entering(index, destination, pause, brings);
                     Then::Delayed(Box::new(delayed))
@@ -210,6 +221,7 @@ fn decide(
         version,
         filled,
         upgrade,
+        fallback,
     })
 }
 
@@ -255,6 +267,7 @@ fn preflight(
         version: None,
         filled: None,
         upgrade: None,
+        fallback: None,
     }))
 }
 

@@ -29,6 +29,20 @@ pub(super) fn respond(
     response
 }
 
+/// A fixed response that does not depend on the request.
+pub(crate) fn fixed(
+    route: &Route,
+    respond: &RespondPlan,
+    filled: Option<&Filled>,
+) -> Response<Bytes> {
+    let mut response = Response::new(respond.fixed().unwrap_or_default());
+    *response.status_mut() = respond.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, respond.content_type.clone());
+    finish(route, filled, headers);
+    response
+}
+
 /// The redirect of a route: what is not written stays as the request had it.
 pub(super) fn redirect(
     route: &Route,

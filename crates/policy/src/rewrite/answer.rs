@@ -99,6 +99,14 @@ impl RespondPlan {
         matches!(self.body, Body::Template(..))
     }
 
+    /// The body that is the same for every request; `None` where it varies.
+    pub(crate) fn fixed(&self) -> Option<Bytes> {
+        match &self.body {
+            Body::Fixed(bytes) => Some(bytes.clone()),
+            Body::Template(..) => None,
+        }
+    }
+
     /// The body for a request.
     pub(crate) fn body(&self, values: &Values<'_>) -> Bytes {
         match &self.body {

@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use weir_config::Position;
 use weir_config::fault::Fault;
 
-use super::Question;
+use super::fallback::{Entered, enter_service};
+use super::{GaveUp, Left, Question, told};
 use crate::moment::Moment;
 use crate::note::{Note, Step};
-use crate::pipeline::Then;
-use crate::pipeline::admit::{Brings, enter};
+use crate::pipeline::admit::Brings;
+use crate::pipeline::{Admitted, Then};
 use crate::refusal::{Code, Refusal};
 use crate::route::ValueMatch;
 use crate::snapshot::{Action, Destination, RouteId, ServiceId, Snapshot};
@@ -173,27 +174,32 @@ impl Delayed {
         }
     }
 
-    /// What happens now that the pause is over.
+    /// What happens now that the pause is over, and whether that is the route's fallback already.
     ///
     /// # Errors
     /// The refusal to answer with: that of the fault, or of the service it would enter.
     pub fn resume(
         &self,
         snapshot: &Snapshot,
-        route: RouteId,
+        admitted: &Admitted,
         at: Moment,
         note: &mut impl Note,
-    ) -> Result<Then, Refusal> {
-        match (&self.then, &snapshot.route(route).action) {
-            (Postponed::Answer(response), _) => Ok(Then::Answer(response.clone())),
+    ) -> Result<(Then, Option<GaveUp>), Refusal> {
+        let route = snapshot.route(admitted.route);
+        match (&self.then, &route.action) {
+            (Postponed::Answer(response), _) => Ok((Then::Answer(response.clone()), None)),
             (Postponed::Refuse(refusal), _) => Err(refusal.clone()),
             (Postponed::Enter(index, brings), Action::Forward(destinations)) => {
-                match destinations.get(*index) {
-                    Some(destination) => {
-                        enter(snapshot, destination, *brings, at, note).map(Then::Forward)
-                    }
-                    None => Err(Code::Internal.into()),
-                }
+                let destination = destinations.get(*index).ok_or(Code::Internal)?;
+                let left = Left {
+                    sendable: true,
+                    brings: *brings,
+                    upgrade: admitted.upgrade.is_some(),
+                    filled: admitted.filled.as_deref(),
+                };
+                let Entered { then, fallback } =
+                    enter_service(snapshot, route, destination, left, at, note)?;
+                Ok((then, fallback))
             }
             (Postponed::Enter(..), _) => Err(Code::Internal.into()),
         }
@@ -202,11 +208,4 @@ impl Delayed {
 
 fn percent(share: u32) -> weir_config::units::Percent {
     weir_config::units::Percent(share)
-}
-
-fn told(said: &str, hit: bool) -> String {
-    match hit {
-        true => format!("{said}: this one as well"),
-        false => format!("{said}: not this one"),
-    }
 }

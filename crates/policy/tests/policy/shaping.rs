@@ -1,7 +1,9 @@
-//! Faults on purpose: which requests they meet, and that nothing else notices.
+//! Faults on purpose, copies and fallbacks: which requests they meet, and what notices.
 
 use weir_policy::explain::{Answer, ExplainRequest, explain};
-use weir_policy::pipeline::Then;
+use weir_policy::pipeline::{self, Then};
+use weir_policy::refusal::Code;
+use weir_policy::shaping::GaveUp;
 use weir_policy::snapshot::Snapshot;
 
 use crate::bench::{AT, Ask, ask, gateway, service_of};
@@ -30,7 +32,9 @@ fn fate(snapshot: &Snapshot, ask: &Ask) -> (String, Option<String>) {
     let Then::Delayed(delayed) = &admitted.then else {
         return (service_of(snapshot, &admitted), None);
     };
-    let after = match delayed.resume(snapshot, admitted.route, AT.plus(delayed.pause), &mut ()) {
+    let later = AT.plus(delayed.pause);
+    let resumed = delayed.resume(snapshot, &admitted, later, &mut ());
+    let after = match resumed.map(|(then, _)| then) {
         Ok(Then::Forward(forward)) => snapshot.service(forward.service).name.to_string(),
         Ok(Then::Answer(response)) => response.status().to_string(),
         Ok(Then::Delayed(_)) => "waits again".to_owned(),
@@ -92,12 +96,10 @@ fn neither_breaker_nor_places_notice_a_fault() {
     let Then::Delayed(delayed) = &waiting.then else {
         panic!("{waiting:?}")
     };
-    let entered = delayed
-        .resume(&snapshot, waiting.route, AT, &mut ())
-        .unwrap();
+    let entered = delayed.resume(&snapshot, &waiting, AT, &mut ()).unwrap();
     assert_eq!(service.live.in_flight(), 1);
     let second = delayed
-        .resume(&snapshot, waiting.route, AT, &mut ())
+        .resume(&snapshot, &waiting, AT, &mut ())
         .unwrap_err();
     assert_eq!(second.code.as_str(), "service-overloaded");
     drop(entered);
@@ -161,4 +163,197 @@ fn a_header_condition_that_cannot_be_compiled_is_told() {
     let errors = document.unwrap_err();
     assert_eq!(errors.0.len(), 1, "{errors}");
     assert_eq!(errors.0[0].path, "routes[4].fault.headers.x-tester");
+}
+
+const COPIED: &str = r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services:
+  s: { endpoints: ["127.0.0.1:1"] }
+  shadow: { endpoints: ["127.0.0.1:2"], limits: { requests: 1 } }
+  other: { endpoints: ["127.0.0.1:3"] }
+routes:
+  - { path: /all, to: s, mirror: shadow }
+  - { path: /some, to: s, mirror: [{ to: shadow, share: 10% }, { to: other, share: 20% }] }
+  - { path: /none, to: s, mirror: { to: shadow, share: 0% } }
+"#;
+
+/// The services that get a copy.
+fn copies(snapshot: &Snapshot, ask: &Ask, draw: u64) -> Vec<String> {
+    let admitted = ask.admit(snapshot).unwrap();
+    let mut note = ();
+    let copies = pipeline::copies(snapshot, &admitted, draw, &mut note);
+    let name = |id| snapshot.service(id).name.to_string();
+    copies.map(|copy| name(copy.service())).collect()
+}
+
+#[test]
+fn copies_are_drawn_each_for_itself_and_never_of_upgrades() {
+    let snapshot = gateway(COPIED);
+    assert_eq!(copies(&snapshot, &ask("GET /all"), 7), ["shadow"]);
+    assert!(copies(&snapshot, &ask("GET /none"), 7).is_empty());
+    let upgrade = ask("GET /all")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket");
+    assert!(copies(&snapshot, &upgrade, 7).is_empty());
+    let (mut shadow, mut other, mut both) = (0, 0, 0);
+    for draw in 0..10_000 {
+        let copies = copies(&snapshot, &ask("GET /some"), draw);
+        shadow += u32::from(copies.iter().any(|it| it == "shadow"));
+        other += u32::from(copies.iter().any(|it| it == "other"));
+        both += u32::from(copies.len() == 2);
+    }
+    assert!((900..1_100).contains(&shadow), "{shadow}");
+    assert!((1_800..2_200).contains(&other), "{other}");
+    assert!((140..260).contains(&both), "{both}");
+}
+
+#[test]
+fn a_copy_takes_a_place_at_its_own_service() {
+    let snapshot = gateway(COPIED);
+    let admitted = ask("GET /all").admit(&snapshot).unwrap();
+    let copy = pipeline::copies(&snapshot, &admitted, 0, &mut ())
+        .next()
+        .unwrap();
+    assert_eq!(copy.mark, "/all");
+    let place = copy.enter(&snapshot, AT).unwrap();
+    assert_eq!(place.retry.attempts, 0, "a copy is sent once");
+    assert_eq!(
+        copy.enter(&snapshot, AT).unwrap_err().code,
+        Code::ServiceOverloaded
+    );
+    assert!(
+        ask("GET /all").admit(&snapshot).is_ok(),
+        "the request does not notice"
+    );
+}
+
+const FALLING: &str = r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services:
+  s: { endpoints: ["127.0.0.1:1"], limits: { requests: 1 } }
+  other: { endpoints: ["127.0.0.1:2"], protocol: http2, timeouts: { response: 3s } }
+routes:
+  - { path: /to, to: s, fallback: { to: other }, timeouts: { response: 1s } }
+  - { path: /fixed, to: s, fallback: { respond: { status: 200 }, statuses: [404] } }
+  - { path: /none, to: s }
+"#;
+
+#[test]
+fn what_is_given_up_falls_back_where_that_is_safe() {
+    use Code::{
+        BodyTooLarge, ConnectFailed, NoEndpoint, TotalTimeout, UpstreamReset, UpstreamTimeout,
+    };
+    let snapshot = gateway(FALLING);
+    let status = |status: u16| GaveUp::Status(status.try_into().unwrap());
+    let refused = GaveUp::Refused;
+    let (sent, unsent) = ((true, true), (false, true));
+    for (line, why, request, expected) in [
+        ("GET /to", refused(UpstreamReset), sent, Some("other")),
+        ("GET /to", refused(UpstreamTimeout), sent, Some("other")),
+        ("GET /to", refused(NoEndpoint), unsent, Some("other")),
+        ("GET /to", status(503), sent, Some("other")),
+        ("GET /to", status(500), sent, None),
+        ("GET /to", status(200), sent, None),
+        // What the other service must not see.
+        ("POST /to", status(503), sent, None),
+        ("POST /to", refused(UpstreamReset), sent, None),
+        ("POST /to", refused(ConnectFailed), unsent, Some("other")),
+        ("GET /to", status(503), (true, false), None),
+        ("POST /to", refused(ConnectFailed), (false, false), None),
+        // Nobody waits any longer, or it is the client's own fault.
+        ("GET /to", refused(TotalTimeout), sent, None),
+        ("GET /to", refused(BodyTooLarge), unsent, None),
+        // A fixed answer sends nothing.
+        (
+            "POST /fixed",
+            refused(UpstreamReset),
+            (true, false),
+            Some("200 OK"),
+        ),
+        ("POST /fixed", refused(TotalTimeout), sent, Some("200 OK")),
+        ("POST /fixed", status(404), (true, false), Some("200 OK")),
+        ("POST /fixed", status(503), sent, None),
+        ("POST /fixed", refused(BodyTooLarge), sent, None),
+        ("GET /none", refused(UpstreamReset), sent, None),
+    ] {
+        let ask = ask(line);
+        let mut admitted = ask.admit(&snapshot).unwrap();
+        let then = pipeline::fall_back(&snapshot, &admitted, &ask.method, why, request, AT);
+        let told = then.map(|then| {
+            admitted.then = then;
+            service_of(&snapshot, &admitted)
+        });
+        assert_eq!(told.as_deref(), expected, "{line} {why:?} {request:?}");
+    }
+}
+
+#[test]
+fn a_request_falls_back_once_and_by_the_deadlines_of_the_other_service() {
+    let snapshot = gateway(FALLING);
+    let held = ask("GET /to").admit(&snapshot).unwrap();
+    assert_eq!(service_of(&snapshot, &held), "s");
+    let second = ask("GET /to").admit(&snapshot).unwrap();
+    assert_eq!(service_of(&snapshot, &second), "other");
+    let why = GaveUp::Refused(Code::ServiceOverloaded);
+    assert_eq!(second.fallback, Some(why));
+    let Then::Forward(forward) = &second.then else {
+        panic!("{second:?}")
+    };
+    assert_eq!(forward.timeouts.response, std::time::Duration::from_secs(3));
+    let method = &http::Method::GET;
+    let again = pipeline::fall_back(&snapshot, &second, method, why, (false, true), AT);
+    assert!(again.is_none(), "{again:?}");
+    assert_eq!(
+        service_of(&snapshot, &ask("GET /fixed").admit(&snapshot).unwrap()),
+        "200 OK"
+    );
+    assert_eq!(ask("GET /none").outcome(&snapshot), "service-overloaded");
+    // The other service cannot be upgraded to.
+    let upgrade = ask("GET /to")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket");
+    assert_eq!(upgrade.outcome(&snapshot), "service-overloaded");
+}
+
+#[test]
+fn an_explanation_tells_of_copies_and_fallbacks() {
+    let explained = |yaml: &str, url: &str| {
+        let request = ExplainRequest {
+            url: url.into(),
+            ..ExplainRequest::default()
+        };
+        explain(&gateway(yaml), &request, |_| None, AT)
+            .unwrap()
+            .to_string()
+    };
+    let copied = explained(COPIED, "/all");
+    assert!(
+        copied.contains("mirror    100% are copied to `shadow`: this one as well"),
+        "{copied}"
+    );
+    assert!(explained(COPIED, "/none").contains("`shadow`: not this one"));
+    let falling = explained(FALLING, "/to");
+    let said = "`other` answers when the service gave up, or with [502, 503, 504]";
+    assert!(falling.contains(said), "{falling}");
+}
+
+#[test]
+fn services_that_shaping_mentions_must_be_there() {
+    let yaml = FALLING
+        .replace("fallback: { to: other }", "fallback: { to: othr }")
+        .replace(
+            "- { path: /none, to: s }",
+            "- { path: /none, to: s, mirror: [s, t] }",
+        );
+    let errors = crate::bench::compiled(&yaml, &weir_policy::snapshot::Role::Gateway).unwrap_err();
+    let told = errors
+        .0
+        .iter()
+        .map(|error| format!("{}: {}", error.path, error.problem));
+    let told: Vec<_> = told.collect();
+    let expected = [
+        "routes[0].fallback.to: there is no service `othr`",
+        "routes[2].mirror[1].to: there is no service `t`",
+    ];
+    assert_eq!(told, expected);
 }

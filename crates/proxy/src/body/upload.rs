@@ -16,6 +16,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use weir_policy::pipeline;
 
+use super::copy::{self, Copied, Lag, Tap};
 use super::{Inbound, InboundError};
 use crate::clock::Clock;
 use crate::pace::Pace;
@@ -80,6 +81,8 @@ struct Inner {
     whole: bool,
     trailers: Option<HeaderMap>,
     reader: Option<Waker>,
+    /// Copies of it for other services.
+    taps: Vec<Tap>,
 }
 
 impl Intake {
@@ -103,6 +106,7 @@ impl Intake {
                 whole: fits && kept_bytes_max > 0,
                 trailers: None,
                 reader: None,
+                taps: Vec::new(),
             }),
             clock,
             turn: Cell::new(0),
@@ -132,9 +136,20 @@ impl Intake {
     /// Ends every view: the exchange is over for the endpoint.
     pub(crate) fn abandon(&self) {
         self.turn.set(self.turn.get() + 1);
-        if let Some(reader) = self.inner.borrow_mut().reader.take() {
+        let mut inner = self.inner.borrow_mut();
+        // What was not read to its end until now never will be.
+        inner.taps.clear();
+        if let Some(reader) = inner.reader.take() {
             reader.wake();
         }
+    }
+
+    /// A copy of it for another service, which may lag so many bytes behind. What was read before
+    /// is not in it: ask before the first attempt.
+    pub(crate) fn copy(&self, lag: &Rc<Lag>, lag_bytes_max: u64) -> Copied {
+        let (tap, copied) = copy::copy(lag, lag_bytes_max, self.declared);
+        self.inner.borrow_mut().taps.push(tap);
+        copied
     }
 
     /// Keeps nothing more: there will be no other attempt.
@@ -142,9 +157,11 @@ impl Intake {
         self.inner.borrow_mut().whole = false;
     }
 
-    /// Whether everything read so far was kept.
+    /// Whether it can be sent again from its first byte: all that was read was kept, or nothing was
+    /// read.
     pub(crate) fn replayable(&self) -> bool {
-        self.inner.borrow().whole
+        let unread = self.received.get() == 0 && self.end.get() == IntakeEnd::Open;
+        unread || self.inner.borrow().whole
     }
 
     pub(crate) fn end(&self) -> IntakeEnd {
@@ -211,11 +228,13 @@ impl Intake {
         let frame = match ready!(polled) {
             None => {
                 self.end.set(IntakeEnd::Complete(self.moved.get()));
+                inner.complete_copies();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
+                inner.taps.clear();
                 self.end.set(match error {
-                    InboundError::Hyper(_) => IntakeEnd::Broken,
+                    InboundError::Copy(_) | InboundError::Hyper(_) => IntakeEnd::Broken,
                     InboundError::NotBase64(_) => IntakeEnd::Malformed,
                 });
                 return Poll::Ready(Some(Err(UploadError::Client(error))));
@@ -227,11 +246,13 @@ impl Intake {
                 frame
             }
         };
+        inner.taps.iter().for_each(|tap| tap.push(&frame));
         if let Some(data) = frame.data_ref() {
             let received = self.received.get() + data.len() as u64;
             self.received.set(received);
             if received > self.bytes_max {
                 self.end.set(IntakeEnd::TooLarge);
+                inner.taps.clear();
                 return Poll::Ready(Some(Err(UploadError::TooLarge)));
             }
             inner.keep(data);
@@ -242,12 +263,17 @@ impl Intake {
         }
         if inner.source.is_end_stream() {
             self.end.set(IntakeEnd::Complete(self.moved.get()));
+            inner.complete_copies();
         }
         Poll::Ready(Some(Ok(frame)))
     }
 }
 
 impl Inner {
+    fn complete_copies(&mut self) {
+        self.taps.drain(..).for_each(|tap| tap.complete());
+    }
+
     fn keep(&mut self, data: &Bytes) {
         if !self.whole {
             return;

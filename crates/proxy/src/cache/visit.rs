@@ -35,7 +35,7 @@ use crate::worker::{Entry, Installed, Worker};
 
 mod received;
 
-pub(crate) use received::Received;
+pub(crate) use received::{Received, is_failure};
 
 /// What a request wants of the cache, found out before its head is prepared for the service.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(crate) struct Errand {
     asked: Asked,
 }
 
-/// The errand of a request; `None` when it has nothing to do with the cache. `bare` says that it
-/// has no body.
+/// The errand of a request; `None` when it has nothing to do with the cache, as what a fallback
+/// answers. `bare` says that it has no body.
 pub(crate) fn errand(
     connection: &ClientConnection,
     entry: &Entry,
@@ -54,6 +54,9 @@ pub(crate) fn errand(
     bare: bool,
 ) -> Option<Errand> {
     let route = entry.installed.snapshot.route(admitted.route);
+    if admitted.fallback.is_some() && head.method.is_safe() {
+        return None;
+    }
     if route.cache.is_none() && (!route.invalidates || head.method.is_safe()) {
         return None;
     }
@@ -155,14 +158,13 @@ pub(crate) fn rescue(
     entry: &Entry,
     head: &request::Parts,
     bare: bool,
-    refusal: &Refusal,
+    (code, id): (Code, RouteId),
     now: Moment,
 ) -> Option<Response<Bytes>> {
     let full = [Code::BreakerOpen, Code::ServiceOverloaded, Code::Shed];
-    if !full.contains(&refusal.code) {
+    if !full.contains(&code) {
         return None;
     }
-    let (id, _) = (refusal.known.route?, refusal.known.service?);
     let snapshot = &entry.installed.snapshot;
     let route = snapshot.route(id);
     route.cache.as_ref()?;
@@ -344,6 +346,26 @@ impl Visit {
     pub(crate) fn failed(mut self, now: Moment) -> Option<Response<Bytes>> {
         self.end_fetch(News::Failed);
         self.instead(now)
+    }
+
+    /// Whether something stored stands in for a failure of the service.
+    pub(crate) fn stands_in(&self, now: Moment) -> bool {
+        let stands_in =
+            |stored: &Arc<Stored>| cache::may_serve_instead(&stored.freshness, &self.asked, now);
+        self.held.as_ref().is_some_and(stands_in)
+    }
+
+    /// Its request goes to another service, as the client sent it: that one's answer is not stored.
+    /// What is left to do, if anything: to make invalid what the request changes.
+    pub(crate) fn divert(mut self: Box<Self>, head: Option<&mut HeaderMap>) -> Option<Box<Self>> {
+        self.end_fetch(News::Failed);
+        if self.asked.way != Way::Through {
+            return Some(self);
+        }
+        if let Some(headers) = head {
+            *headers = std::mem::take(&mut self.headers);
+        }
+        None
     }
 
     /// Where it runs.

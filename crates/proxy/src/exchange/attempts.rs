@@ -1,5 +1,6 @@
 //! The attempts of one exchange: choose an endpoint, send, judge, until policy is content.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,12 @@ pub(super) struct Attempts<'a> {
     pub(super) intake: Option<&'a Rc<Intake>>,
     pub(super) deadlines: &'a Deadlines,
     pub(super) began: Moment,
+    /// Attempts made before these, at another service.
+    pub(super) before: u32,
+    /// Whether the head may be wanted again whatever the retries.
+    pub(super) keep_head: bool,
+    /// Whether an endpoint may have received the request.
+    pub(super) sent: Cell<bool>,
 }
 
 /// A response to deliver, from where, and on what its body comes.
@@ -61,12 +68,16 @@ impl Attempts<'_> {
         let mut at = self.began;
         loop {
             ledger.attempts += 1;
+            let number = ledger.attempts - self.before;
             // Choose: another endpoint than those tried, where there is one.
             let seats = self.entry.installed.seats(self.plan.service);
             let chosen = self.choose(&seats, &tried, at)?;
             metrics.attempt();
             let attempt = self.attempt(&seats, &chosen, at, ledger)?;
             let attempted = attempt::attempt(&attempt, head).await;
+            if !is_unsent(&attempted) {
+                self.sent.set(true);
+            }
             let now = self.worker.clock.now();
             let mut grpc = None;
             let (outcome, answered) = match attempted {
@@ -104,7 +115,7 @@ impl Attempts<'_> {
             // Judge: deliver, try again, or give up.
             let finished = pipeline::Attempt {
                 chosen: &chosen,
-                number: ledger.attempts,
+                number,
                 began: at,
                 outcome,
                 grpc,
@@ -114,7 +125,7 @@ impl Attempts<'_> {
             };
             let next = self.judge(ledger.method(), &finished, now);
             happenings::tell(self.entry.installed.snapshot.service(self.plan.service));
-            match step(next, outcome, answered, head.is_some(), ledger.attempts) {
+            match step(next, outcome, answered, head.is_some(), number) {
                 Step::Deliver((response, line)) => return Ok((chosen, response, line)),
                 Step::Refuse(refused) => {
                     ledger.chosen = Some(chosen);
@@ -169,7 +180,8 @@ impl Attempts<'_> {
             intake: self.intake,
             deadlines: self.deadlines,
             began: at.nanos,
-            keep_head: ledger.attempts <= self.plan.retry.attempts && replaceable,
+            keep_head: replaceable
+                && (self.keep_head || ledger.attempts - self.before <= self.plan.retry.attempts),
         })
     }
 
@@ -201,6 +213,14 @@ impl Attempts<'_> {
         let intake = self.intake.map(|intake| &**intake);
         (retry_after, self.deadlines.left(now.nanos, intake))
     }
+}
+
+/// Whether provably nothing of the request reached an endpoint.
+fn is_unsent(attempted: &Attempted) -> bool {
+    matches!(
+        attempted,
+        Attempted::Failed(Outcome::Failure { sent: false, .. })
+    )
 }
 
 fn step(

@@ -4,14 +4,12 @@
 //! no permit, no connection, no byte of its body is read. A client that goes away drops the future,
 //! and with it the wait.
 
-use std::rc::Rc;
-
 use http::Response;
 use weir_policy::pipeline::Then;
 use weir_policy::refusal::{Code, Refusal};
 use weir_telemetry::termination::Termination;
 
-use super::{Exchange, identified, last_words};
+use super::{Exchange, fallback};
 use crate::body::Reply;
 use crate::record::{Fault, Ledger};
 use crate::respond;
@@ -35,13 +33,16 @@ pub(super) async fn wait(
     let Then::Delayed(delayed) = &exchange.admitted.then else {
         return Err(Box::new(refuse(exchange, &Code::Internal.into())));
     };
-    let resumed = delayed.resume(&exchange.entry.installed.snapshot, route, now, &mut ());
-    match resumed {
-        Ok(Then::Answer(response)) => {
-            let connection = Rc::clone(&exchange.connection);
-            let response = respond::full(exchange.ledger, *response);
-            let response = identified(response, exchange.request_id);
-            Err(Box::new(last_words(&connection, response)))
+    let snapshot = &exchange.entry.installed.snapshot;
+    let resumed = delayed.resume(snapshot, &exchange.admitted, now, &mut ());
+    if let Ok((_, Some(why))) = &resumed {
+        fallback::divert(&mut exchange, *why);
+    }
+    match resumed.map(|(then, _)| then) {
+        Ok(Then::Answer(mut response)) => {
+            fallback::mark(response.headers_mut(), exchange.admitted.fallback);
+            let answered = exchange.own_answer(|ledger| respond::full(ledger, *response));
+            Err(Box::new(answered))
         }
         Ok(then) => {
             exchange.admitted.then = then;
@@ -79,7 +80,5 @@ fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Response<Reply> {
         Code::GrpcDeadline | Code::TotalTimeout => Termination::TotalTimeout,
         _ => Termination::Refused,
     };
-    let connection = Rc::clone(&exchange.connection);
-    let response = respond::refuse(exchange.ledger, refusal, termination);
-    last_words(&connection, identified(response, exchange.request_id))
+    exchange.own_answer(|ledger| respond::refuse(ledger, refusal, termination))
 }

@@ -5,16 +5,20 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Response, request};
 use http_body::Body as _;
+use hyper::body::Incoming;
 use weir_policy::compress::Coding;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Admitted, Then};
-use weir_policy::refusal::Refusal;
+use weir_policy::refusal::{Code, Refusal};
 use weir_policy::rewrite::Filled;
+use weir_policy::shaping::GaveUp;
 use weir_policy::snapshot::{ListenerId, RouteId, ServiceId};
 use weir_telemetry::termination::Termination;
 
+use super::{Exchange, identified, last_words, share};
 use crate::body::Reply;
 use crate::cache::{self, Entered, Errand, Visit};
+use crate::pool::Line;
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
@@ -117,8 +121,6 @@ pub(super) fn service_of(entry: &Entry, admitted: &Admitted) -> Option<ServiceId
 /// what is stored where that may be.
 pub(super) fn refused(
     mut ledger: Box<Ledger>,
-    connection: &ClientConnection,
-    entry: &Entry,
     head: &request::Parts,
     bare: bool,
     refusal: &Refusal,
@@ -126,17 +128,72 @@ pub(super) fn refused(
     ledger.client = refusal.known.client.unwrap_or(ledger.client);
     (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
     ledger.api_version = refusal.known.version;
-    let at = ledger.began;
-    let stored = cache::rescue(connection, entry, head, bare, refusal, at);
-    match stored.zip(refusal.known.route) {
-        Some((stored, route)) => {
-            // Without what only an admitted request has: values of templates, a coding.
-            let stored = settled(entry, (route, refusal.known.version), None, stored);
-            (respond::full(ledger, stored), false)
-        }
+    // Only a request that has a service may have something stored.
+    let route = ledger.service.and(ledger.route);
+    let stored = route.and_then(|route| rescued(&ledger, head, bare, (refusal.code, route)));
+    match stored {
+        Some(stored) => (respond::full(ledger, stored), false),
         None => {
             let response = respond::refuse(ledger, refusal, Termination::Refused);
             (response, true)
         }
+    }
+}
+
+/// What is stored for an admitted request whose service could not take it: it goes before the
+/// fallback, since the service itself has said it.
+pub(super) fn before_fallback(
+    ledger: &Ledger,
+    head: &request::Parts,
+    bare: bool,
+    why: GaveUp,
+) -> Option<Response<Bytes>> {
+    match why {
+        GaveUp::Refused(code) => rescued(ledger, head, bare, (code, ledger.route?)),
+        GaveUp::Status(_) => None,
+    }
+}
+
+/// Without what only an admitted request has: values of templates, a coding.
+fn rescued(
+    ledger: &Ledger,
+    head: &request::Parts,
+    bare: bool,
+    (code, route): (Code, RouteId),
+) -> Option<Response<Bytes>> {
+    let (connection, entry) = (ledger.connection(), ledger.entry());
+    let stored = cache::rescue(connection, entry, head, bare, (code, route), ledger.began)?;
+    Some(settled(entry, (route, ledger.api_version), None, stored))
+}
+
+/// Waits for another request that fetches the same; the request goes on, or there is its answer.
+pub(super) async fn wait(
+    mut exchange: Box<Exchange>,
+) -> Result<Box<Exchange>, Box<Response<Reply>>> {
+    let shared = match &mut exchange.visit {
+        Some(visit) => visit.wait().await,
+        None => None,
+    };
+    let Some(stored) = shared else {
+        return Ok(exchange);
+    };
+    let filled = exchange.admitted.filled.as_deref();
+    let dress = Dress::of(&exchange.admitted);
+    let mut response = dress.on_stored(exchange.ledger, filled, stored);
+    share(
+        &exchange.entry,
+        exchange.grant,
+        response.headers_mut(),
+        false,
+    );
+    let response = identified(response, exchange.request_id);
+    Err(Box::new(last_words(&exchange.connection, response)))
+}
+
+/// Gives the connection back on which an answer came that is not passed on.
+pub(super) fn give_back(worker: &Rc<Worker>, incoming: &Incoming, line: Line) {
+    if incoming.is_end_stream() {
+        line.finish(worker.clock.recent());
+        worker.sweep_later();
     }
 }

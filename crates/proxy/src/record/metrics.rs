@@ -14,6 +14,7 @@ use weir_telemetry::termination::Termination;
 use weir_telemetry::{Registry, names};
 
 use super::micros;
+use super::shaped::MirrorMetrics;
 
 /// Metrics of a worker that no configuration names.
 #[derive(Debug)]
@@ -81,9 +82,10 @@ impl WorkerMetrics {
 /// Metrics of one service in one worker, looked up when they are first needed.
 #[derive(Debug)]
 pub(crate) struct ServiceMetrics {
-    worker: usize,
-    name: Arc<str>,
-    registry: Registry,
+    pub(super) worker: usize,
+    pub(super) name: Arc<str>,
+    pub(super) registry: Registry,
+    pub(super) mirror: MirrorMetrics,
     attempts: OnceCell<Arc<Counter>>,
     response_start: OnceCell<Arc<Histogram>>,
     connections: OnceCell<(Arc<Gauge>, Arc<Counter>)>,
@@ -97,6 +99,7 @@ impl ServiceMetrics {
             worker,
             name: Arc::clone(name),
             registry: registry.clone(),
+            mirror: MirrorMetrics::default(),
             attempts: OnceCell::new(),
             response_start: OnceCell::new(),
             connections: OnceCell::new(),

@@ -58,6 +58,8 @@ pub struct AccessRecord<'a> {
     pub upstream_us: Option<u64>,
     /// For how long a fault on purpose held it back, in microseconds.
     pub fault_delay_us: Option<u64>,
+    /// Why it went to its route's fallback.
+    pub fallback: Option<&'a str>,
     /// The trace that the request belongs to.
     pub trace_id: Option<TraceId>,
     /// `user-agent` header.
@@ -106,6 +108,7 @@ impl AccessRecord<'_> {
         if let Some(fault_delay_us) = self.fault_delay_us {
             line.number("fault_delay_us", fault_delay_us);
         }
+        line.optional_text("fallback", self.fallback.map(str::as_bytes));
         if let Some(trace_id) = self.trace_id {
             line.raw_text("trace_id", &trace_id.hex());
         }

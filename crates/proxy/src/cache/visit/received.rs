@@ -194,6 +194,6 @@ impl Visit {
 }
 
 /// Statuses that stand for a failure of the service (RFC 5861 section 4).
-fn is_failure(status: StatusCode) -> bool {
+pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
