@@ -9,7 +9,7 @@
 //! answer. A request of a route that stores nothing has no visit and pays one comparison.
 //!
 //! All workers share one [`Cache`]: stored once, found by all. It is the exception to "no lock is
-//! shared between workers": `docs/decisions/0010-response-cache.md` says why.
+//! shared between workers": `docs/decisions/0007-response-cache.md` says why.
 
 mod answer;
 mod counts;
