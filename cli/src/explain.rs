@@ -25,7 +25,9 @@ pub(crate) struct Arguments {
     /// Method of the request
     #[arg(value_name = "METHOD")]
     method: String,
-    /// Its URL, such as http://shop.example/orders?page=2; a path alone takes the first listener
+    /// Its URL, such as http://shop.example/orders?page=2; a path alone takes the first listener.
+    /// For a connection that carries no HTTP: CONNECT tcp://127.0.0.1:5432, or
+    /// CONNECT tls://shop.example:8443 for a client that asks for that name
     #[arg(value_name = "URL")]
     url: String,
     /// A header field of the request

@@ -118,6 +118,9 @@ pub const TEMPLATE_VARIABLES_MAX: usize = 16;
 
 // --- while running ----------------------------------------------------------------------------
 
+/// Longest TLS client hello that is read for the name in it, bytes: the largest of TLS 1.2 records.
+/// With post-quantum key shares they take about 2 KiB.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Longest PROXY protocol header accepted, bytes. Addresses take 36; the rest is for what load
 /// balancers add about TLS and themselves, which is not read.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;

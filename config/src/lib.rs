@@ -46,6 +46,7 @@ pub mod resilience;
 pub mod route;
 pub mod schema;
 pub mod service;
+pub mod tcp;
 pub mod template;
 pub mod units;
 pub mod version;

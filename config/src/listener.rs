@@ -18,12 +18,14 @@ use crate::syntax::plain::{whole, word};
 use crate::syntax::text::file;
 use crate::syntax::unit::{duration, size};
 use crate::syntax::{list, of};
+use crate::tcp::{Tcp, TlsPassthrough};
 use crate::units::Size;
 use crate::yaml::Node;
 
 object! {
     /// One listening address of the gateway.
     pub struct Listener {
+        check Listener::check;
         /// Address and port to listen on, `0.0.0.0:8080` or `[::]:8080`.
         pub bind: SocketAddr = required(socket_address()),
         /// Present: this listener speaks TLS.
@@ -31,6 +33,11 @@ object! {
         /// What clients may speak. Where both are, ALPN decides over TLS, and the first bytes do
         /// without; where one is, nothing else is understood.
         pub protocols: Vec<Protocol> = empty(list(word::<Protocol>())).note("`[http1, http2]`"),
+        /// TLS connections that are passed on closed, by the name that the client asks for. All
+        /// other names are opened here where the listener has `tls`, and refused where it has not.
+        pub sni: Vec<TlsPassthrough> = empty(list(of::<TlsPassthrough>())),
+        /// Present: connections are passed on byte by byte and no HTTP is read.
+        pub tcp: Option<Tcp> = optional(of::<Tcp>()),
         /// Load balancers in front that send the PROXY protocol; absent: none is expected.
         pub proxy_protocol: Option<ProxyProtocolFrom> = optional(of::<ProxyProtocolFrom>()),
         /// Largest request header section; more is refused with 431.
@@ -85,6 +92,8 @@ impl Listener {
             bind,
             tls: None,
             protocols: Vec::new(),
+            sni: Vec::new(),
+            tcp: None,
             proxy_protocol: None,
             header_bytes_max: HEADER_BYTES,
             header_count_max: HEADER_COUNT,
@@ -97,6 +106,16 @@ impl Listener {
             header_timeout: HEADER_TIMEOUT,
             compress: None,
             at: Position::default(),
+        }
+    }
+
+    fn check(&self, node: &Node, decoder: &mut Decoder) {
+        if self.tcp.is_some() && !self.sni.is_empty() && self.tls.is_none() {
+            let complaint = Complaint::new("without `tls`, every connection is for `sni`").hint(
+                "give `tls` to open all other names, or move `tcp` to an entry of `sni` with \
+                 `hosts: \"*\"`",
+            );
+            decoder.report(node.at, complaint);
         }
     }
 

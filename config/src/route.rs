@@ -292,7 +292,7 @@ pub(crate) fn destinations() -> impl crate::syntax::Syntax<Value = Vec<Destinati
 }
 
 /// The destinations of a route, of which at least one has a share.
-struct Destinations(Vec<Destination>);
+pub(crate) struct Destinations(pub(crate) Vec<Destination>);
 
 impl crate::syntax::Declared for Destinations {
     fn read(node: &Node, decoder: &mut Decoder) -> Option<Self> {

@@ -17,10 +17,11 @@ use weir_config::document::{AccessLogTarget, Forwarded};
 use weir_config::edge_rules::{Paths, Underscores};
 use weir_config::grpc::GrpcStatus;
 use weir_config::limit::LimitKey;
+use weir_config::listener::Listener;
 use weir_config::pattern::{HostPattern, PathPattern, Segment, ValuePattern};
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{BreakerScope, Outlier, Retry, Timeouts};
-use weir_config::route::{Action, RedirectQuery, Route};
+use weir_config::route::{Action, Destination, RedirectQuery, Route};
 use weir_config::service::{Service, Source};
 use weir_config::template::Variable;
 use weir_config::units::{Percent, Rate, Ratio, Size};
@@ -560,16 +561,54 @@ fn forms_of_a_service() {
     assert!(matches!(it.source, Source::File(_)));
 }
 
+/// One listener with an address already said.
+fn listener(text: &str) -> Listener {
+    decode(&format!(
+        "listeners: {{ a: {{ bind: \"127.0.0.1:1\"{text} }} }}"
+    ))
+    .listeners
+    .remove(0)
+    .1
+}
+
+#[test]
+fn forms_of_connections_that_are_passed_on() {
+    let names = |to: &[Destination]| -> Vec<(String, u32)> {
+        let name = |to: &Destination| (to.service.value.clone(), to.weight);
+        to.iter().map(name).collect()
+    };
+    assert_eq!(listener("").tcp, None);
+    let tcp = |text: &str| listener(&format!(", tcp: {{ {text} }}")).tcp.unwrap();
+    let one = tcp("to: db");
+    assert_eq!(names(&one.to), [("db".to_owned(), 1)]);
+    assert_eq!(one.idle_timeout, Duration::from_secs(3600));
+    let two = tcp("to: [a, { service: b, weight: 9 }], idle_timeout: 5m");
+    assert_eq!(names(&two.to), [("a".to_owned(), 1), ("b".to_owned(), 9)]);
+    assert_eq!(two.idle_timeout, Duration::from_secs(300));
+
+    let sni = listener(", sni: { hosts: [a.example, \"*.b.example\", \"*\"], to: db }").sni;
+    let hosts: Vec<_> = sni[0].hosts.iter().map(|host| host.value.clone()).collect();
+    assert_eq!(
+        hosts,
+        [
+            HostPattern::Exact("a.example".into()),
+            HostPattern::Suffix("b.example".into()),
+            HostPattern::Any
+        ]
+    );
+    assert_eq!(names(&sni[0].to), [("db".to_owned(), 1)]);
+    assert_eq!(sni[0].idle_timeout, Duration::from_secs(3600));
+
+    let both = "{ bind: \"127.0.0.1:1\", tcp: { to: x }, sni: { hosts: b, to: x } }";
+    let errors = Document::from_yaml(&format!("listeners: {{ a: {both} }}")).unwrap_err();
+    assert_eq!(
+        errors.0[0].problem,
+        "without `tls`, every connection is for `sni`"
+    );
+}
+
 #[test]
 fn forms_of_the_proxy_protocol() {
-    let listener = |text: &str| {
-        decode(&format!(
-            "listeners: {{ a: {{ bind: \"127.0.0.1:1\"{text} }} }}"
-        ))
-        .listeners
-        .remove(0)
-        .1
-    };
     assert_eq!(listener("").proxy_protocol, None);
     let from = |text: &str| listener(text).proxy_protocol.unwrap().from;
     let networks = [
@@ -700,7 +739,7 @@ fn constructors_agree_with_the_decoder() {
     decoded.at = Position::default();
     assert_eq!(
         decoded,
-        weir_config::listener::Listener::on("127.0.0.1:1".parse().unwrap())
+        Listener::on("127.0.0.1:1".parse().unwrap())
     );
 
     let mut decoded = service("{ mesh: users }");

@@ -18,6 +18,7 @@ mod routes;
 mod services;
 mod shaping;
 mod subsets;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,7 +120,7 @@ pub fn compile(
     let mut resolved = resolve(&document, &doubts, role, live, &mut faults);
     let warnings = faults.finish()?;
 
-    let listeners = listeners::build(&document, role, &mut resolved.routes);
+    let listeners = listeners::build(&document, role, &resolved.services, &mut resolved.routes);
     Ok(Snapshot {
         revision: revision.into(),
         listeners,
@@ -153,6 +154,7 @@ fn resolve(
     faults: &mut Faults,
 ) -> Resolved {
     listeners::check(document, doubts, role, faults);
+    tunnels::check(document, doubts, faults);
     let services = services::compile(document, role, live, faults);
     let (issuers, issuer_ids) = issuers::compile(document, doubts, role, live, faults);
     let names = names::assign(document, doubts, faults);

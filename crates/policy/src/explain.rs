@@ -5,6 +5,7 @@
 //! timeout was written, which routes of other hosts have the path) only helps to read it. The one
 //! idea: nothing is spent. Limits are asked without counting, and the permit goes back at once.
 
+mod connection;
 mod display;
 mod plan;
 mod question;
@@ -25,7 +26,7 @@ use crate::pipeline::{self, Admitted, Forward, Then};
 use crate::refusal::{Code, Refusal};
 use crate::resilience::BreakerState;
 use crate::rewrite;
-use crate::snapshot::{Role, ServiceId, Snapshot};
+use crate::snapshot::{Role, Service, ServiceId, Snapshot};
 use question::Question;
 
 pub use question::ExplainFault;
@@ -36,7 +37,8 @@ pub use question::ExplainFault;
 pub struct ExplainRequest {
     /// Method; `GET` when empty.
     pub method: String,
-    /// `http://host:port/path?query`, or a path alone.
+    /// `http://host:port/path?query`, or a path alone; for a connection that carries no HTTP,
+    /// `tcp://host:port`, or `tls://name:port` where its client asks for that name.
     pub url: String,
     /// Header fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -154,12 +156,15 @@ pub fn explain(
     members: impl Fn(ServiceId) -> Option<Arc<Members>>,
     at: Moment,
 ) -> Result<Explanation, ExplainFault> {
+    if let Some(explained) = connection::explain(snapshot, request, &members, at) {
+        return explained;
+    }
     let mut question = Question::read(snapshot, request)?;
     let listener = snapshot.listener(question.listener);
     let mut recorder = Recorder::default();
     recorder.note(|| Step {
         area: "listener",
-        said: question.listener_text(snapshot),
+        said: question::listener_text(listener),
         at: listener.at,
     });
 
@@ -217,20 +222,23 @@ pub fn explain(
             )
         }
     };
-    let step = |step: Step| Explained {
-        area: step.area.into(),
-        said: step.said,
-        at: step.at,
-    };
     Ok(Explanation {
         request: question.text,
         revision: snapshot.revision.to_string(),
         listener: listener.name.to_string(),
         route,
-        steps: recorder.steps.into_iter().map(step).collect(),
+        steps: recorder.steps.into_iter().map(explained).collect(),
         upstream,
         answer,
     })
+}
+
+fn explained(step: Step) -> Explained {
+    Explained {
+        area: step.area.into(),
+        said: step.said,
+        at: step.at,
+    }
 }
 
 /// The phases after `admit`.
@@ -267,13 +275,7 @@ fn follow(
         fallback.describe(snapshot, recorder);
     }
     *upstream = Some(prepared(snapshot, question, admitted, recorder));
-    let known = members(forward.service).or_else(|| match &service.source {
-        Source::Endpoints(list) => {
-            let list: Vec<_> = list.iter().map(|endpoint| endpoint.value.clone()).collect();
-            Some(Arc::new(Members::compile(service, &list)))
-        }
-        _ => None,
-    });
+    let known = known_members(service, members(forward.service));
     let Some(members) = known else {
         recorder.note(|| Step {
             area: "endpoint",
@@ -286,27 +288,30 @@ fn follow(
         };
     };
     note_endpoints(&members, at, service.at, recorder);
-    chosen(snapshot, question, forward, &members, at, recorder)
+    chosen(snapshot, question.draw, forward, &members, at, recorder)
+}
+
+/// The endpoints of a service, where they are told or stand in the document.
+fn known_members(service: &Service, told: Option<Arc<Members>>) -> Option<Arc<Members>> {
+    told.or_else(|| match &service.source {
+        Source::Endpoints(list) => {
+            let list: Vec<_> = list.iter().map(|endpoint| endpoint.value.clone()).collect();
+            Some(Arc::new(Members::compile(service, &list)))
+        }
+        _ => None,
+    })
 }
 
 fn chosen(
     snapshot: &Snapshot,
-    question: &Question,
+    draw: u64,
     forward: &Forward,
     members: &Members,
     at: Moment,
     recorder: &mut Recorder,
 ) -> Answer {
     let tried = Tried::default();
-    match pipeline::choose(
-        snapshot,
-        forward,
-        members,
-        &tried,
-        question.draw,
-        at,
-        recorder,
-    ) {
+    match pipeline::choose(snapshot, forward, members, &tried, draw, at, recorder) {
         Ok(chosen) => Answer::Forwarded {
             service: snapshot.service(forward.service).name.to_string(),
             endpoint: Some(chosen.member.endpoint.address.clone()),

@@ -33,3 +33,4 @@ pub mod rewrite;
 pub mod route;
 pub mod shaping;
 pub mod snapshot;
+pub mod tunnel;

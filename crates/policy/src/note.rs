@@ -17,9 +17,9 @@ impl Note for () {
 /// One decision on the way of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// The phase or feature: `listener`, `path`, `route`, `near-miss`, `auth`, `limit`, `cache`,
-    /// `service`, `limits`, `version`, `endpoint`, `timeouts`, `retry`, `breaker`, `rewrite`,
-    /// `answer`, `fault`, `mirror`, `fallback`.
+    /// The phase or feature: `listener`, `sni`, `path`, `route`, `near-miss`, `auth`, `limit`,
+    /// `cache`, `service`, `limits`, `version`, `endpoint`, `timeouts`, `retry`, `breaker`,
+    /// `rewrite`, `answer`, `fault`, `mirror`, `fallback`.
     pub area: &'static str,
     /// What was decided, in words.
     pub said: String,

@@ -27,7 +27,7 @@ use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
 
 pub(crate) mod admit;
 pub(crate) mod answer;
-mod asks;
+pub(crate) mod asks;
 mod client;
 mod prepare;
 

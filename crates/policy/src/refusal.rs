@@ -104,6 +104,8 @@ pub enum Code {
     RewriteFailed,
     /// Too many requests to the service are in flight.
     ServiceOverloaded,
+    /// The TLS client asks for a name that the listener neither opens nor passes on.
+    SniUnknown,
     /// No endpoint of the service has the labels that the route asks for.
     SubsetEmpty,
     /// The service has more to do than it can, and others matter more.

@@ -29,6 +29,7 @@ use crate::rewrite::{HeaderPlan, RedirectPlan, RespondPlan, RewritePlan};
 use crate::route::path::Rules;
 use crate::route::{Matcher, RouteTable, VersionPlan};
 use crate::shaping::Shaping;
+use crate::tunnel::Tunnels;
 
 /// Index of a listener in [`Snapshot::listeners`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +101,8 @@ pub struct Listener {
     pub underscores: Underscores,
     /// The routes attached to it.
     pub table: RouteTable,
+    /// What it does with connections before, or instead of, HTTP.
+    pub tunnels: Tunnels,
     /// Where it was written.
     pub at: Position,
 }

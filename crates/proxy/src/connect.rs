@@ -21,9 +21,9 @@ use weir_policy::snapshot::{Service, ServiceId};
 use crate::clock;
 use crate::happenings;
 use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
-use crate::proxy_protocol::{self, Announcement};
+use crate::proxy_protocol::{self, Announcement, Ends};
 use crate::record::ServiceMetrics;
-use crate::serve::{ClientConnection, LocalExec};
+use crate::serve::LocalExec;
 use crate::wire::{Socket, Wire};
 use crate::worker::Installed;
 
@@ -46,11 +46,7 @@ pub(crate) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// For endpoints of a service, on behalf of a client or of Weir itself.
-    pub(crate) fn of(
-        installed: &'a Installed,
-        id: ServiceId,
-        client: Option<&'a ClientConnection>,
-    ) -> Self {
+    pub(crate) fn of(installed: &'a Installed, id: ServiceId, client: Option<Ends<'a>>) -> Self {
         let service = installed.snapshot.service(id);
         let announcement = |version| Announcement { version, client };
         let tls = service.tls.as_ref();
@@ -84,6 +80,12 @@ pub(crate) enum ConnectError {
     /// id is malformed.
     #[error("the endpoint's identity {id:?} cannot be verified here")]
     Identity {
+        /// The id that should answer.
+        id: Box<str>,
+    },
+    /// The endpoint is in the mesh, where sidecars take HTTP only.
+    #[error("the endpoint {id:?} is in the mesh, which carries HTTP only")]
+    Mesh {
         /// The id that should answer.
         id: Box<str>,
     },
@@ -124,7 +126,9 @@ impl ConnectError {
     /// What policy is told.
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
-            ConnectError::Alpn | ConnectError::Handshake(_) => FailureKind::Protocol,
+            ConnectError::Alpn | ConnectError::Handshake(_) | ConnectError::Mesh { .. } => {
+                FailureKind::Protocol
+            }
             ConnectError::Full => FailureKind::PendingOverflow,
             ConnectError::FullTimeout(_) => FailureKind::PendingTimeout,
             ConnectError::Identity { .. }
@@ -190,37 +194,84 @@ async fn slow_line(
     }
 }
 
+/// An open connection that nothing is spoken on yet.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) socket: Socket,
+    _counted: Counted,
+}
+
+/// A connection for bytes of any kind, as soon as the endpoint may have one more, within `timeout`.
+pub(crate) async fn open_raw(
+    lane: &Rc<Lane>,
+    plan: &Plan<'_>,
+    timeout: Duration,
+) -> Result<Open, ConnectError> {
+    if let Some(id) = &lane.identity {
+        return Err(ConnectError::Mesh { id: id.clone() });
+    }
+    let service = plan.service;
+    // The place among those who wait because all connections are in use.
+    let mut place = None;
+    let made = async {
+        let connection = loop {
+            if let Some(connection) = lane.enter(service.connections_max) {
+                break connection;
+            }
+            if place.is_none() {
+                service.live.connections_reached();
+                let taken = service.live.wait(service, clock::now());
+                happenings::tell(service);
+                place = Some(taken.map_err(|_| ConnectError::Full)?);
+            }
+            lane.changed().await;
+        };
+        place = None;
+        service
+            .live
+            .connected(service, lane.open_now(), clock::now());
+        happenings::tell(service);
+        let socket = socket(lane, plan).await?;
+        let _counted = Counted::new(connection, plan);
+        Ok(Open { socket, _counted })
+    };
+    match tokio::time::timeout(timeout, made).await {
+        Ok(result) => result,
+        Err(_) if place.is_some() => Err(ConnectError::FullTimeout(timeout)),
+        Err(_) => Err(ConnectError::Timeout(timeout)),
+    }
+}
+
 async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
     let lane = Rc::clone(opening.lane());
-    let mut stream = tcp(&lane).await?;
-    if let Some(announcement) = plan.announcement.filter(|_| lane.identity.is_none()) {
-        let sent = proxy_protocol::send(&mut stream, announcement).await;
-        sent.map_err(ConnectError::Tcp)?;
+    let socket = socket(&lane, plan).await?;
+    if lane.http2
+        && let Socket::Tls(stream) = &socket
+        && stream.get_ref().1.alpn_protocol() != Some(b"h2")
+    {
+        return Err(ConnectError::Alpn);
     }
-    let socket = match tls_of(&lane, plan)? {
-        None => Socket::Plain(stream),
-        Some((config, name)) => {
-            let stream = TlsConnector::from(config)
-                .connect(name, stream)
-                .await
-                .map_err(ConnectError::Tls)?;
-            if lane.http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-                return Err(ConnectError::Alpn);
-            }
-            Socket::Tls(Box::new(TlsStream::Client(stream)))
-        }
-    };
-    let connection = opening.done();
-    plan.metrics.opened();
-    let counted = Counted {
-        _connection: connection,
-        metrics: Rc::clone(plan.metrics),
-    };
+    let counted = Counted::new(opening.done(), plan);
     if lane.http2 {
         handshake_h2(&lane, Wire::new(socket).coalescing(), counted).await
     } else {
         handshake_h1(&lane, Wire::new(socket), counted).await
     }
+}
+
+/// Name, TCP, PROXY header, TLS.
+async fn socket(lane: &Lane, plan: &Plan<'_>) -> Result<Socket, ConnectError> {
+    let mut stream = tcp(lane).await?;
+    if let Some(announcement) = plan.announcement.filter(|_| lane.identity.is_none()) {
+        let sent = proxy_protocol::send(&mut stream, announcement).await;
+        sent.map_err(ConnectError::Tcp)?;
+    }
+    let Some((config, name)) = tls_of(lane, plan)? else {
+        return Ok(Socket::Plain(stream));
+    };
+    let connected = TlsConnector::from(config).connect(name, stream).await;
+    let stream = connected.map_err(ConnectError::Tls)?;
+    Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }
 
 async fn handshake_h1(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
@@ -272,11 +323,21 @@ async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<L
     Ok(Line::H2(lane.share(sender, shared)))
 }
 
-/// Held by the task of a connection.
+/// Held as long as a connection is open.
 #[derive(Debug)]
 struct Counted {
     _connection: OpenConnection,
     metrics: Rc<ServiceMetrics>,
+}
+
+impl Counted {
+    fn new(connection: OpenConnection, plan: &Plan<'_>) -> Self {
+        plan.metrics.opened();
+        Self {
+            _connection: connection,
+            metrics: Rc::clone(plan.metrics),
+        }
+    }
 }
 
 impl Drop for Counted {

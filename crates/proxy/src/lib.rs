@@ -39,6 +39,7 @@ mod serve;
 mod solo;
 pub mod store;
 mod tls;
+mod tunnel;
 mod upgrade;
 mod websocket;
 mod wire;

@@ -11,7 +11,6 @@ use weir_config::proxy_protocol::ProxyProtocol;
 use weir_policy::proxy_protocol::{Addresses, Fault, Read, read, write};
 
 use crate::peek::{Peek, PeekError};
-use crate::serve::ClientConnection;
 
 /// What an endpoint is told about whose connection it gets.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +18,26 @@ pub(crate) struct Announcement<'a> {
     /// In which version.
     pub(crate) version: ProxyProtocol,
     /// The client; `None` for Weir itself.
-    pub(crate) client: Option<&'a ClientConnection>,
+    pub(crate) client: Option<Ends<'a>>,
+}
+
+/// Both ends of a client's connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    /// The client.
+    pub(crate) client: &'a SocketAddr,
+    /// Where it connected to.
+    pub(crate) local: &'a SocketAddr,
+}
+
+impl<'a> Ends<'a> {
+    /// Those of a connection.
+    pub(crate) fn of(addresses: &'a Addresses) -> Self {
+        Self {
+            client: &addresses.source,
+            local: &addresses.destination,
+        }
+    }
 }
 
 /// Why a connection has not said whose it is.
@@ -57,8 +75,8 @@ pub(crate) async fn receive(stream: &mut TcpStream) -> Result<Option<Addresses>,
 /// Begins a connection to an endpoint.
 pub(crate) async fn send(stream: &mut TcpStream, announcement: Announcement<'_>) -> io::Result<()> {
     let addresses = announcement.client.map(|client| Addresses {
-        source: client.remote,
-        destination: client.local,
+        source: *client.client,
+        destination: *client.local,
     });
     let header = write(announcement.version, addresses.as_ref());
     stream.write_all(&header).await

@@ -28,10 +28,12 @@ use crate::worker::{Entry, Worker};
 mod log;
 mod metrics;
 mod shaped;
+mod tunnel;
 
 pub(crate) use log::LogState;
 pub(crate) use metrics::{ListenerMetrics, ServiceMetrics, WorkerMetrics, failure_label};
 pub(crate) use shaped::{Fault, Shaped};
+pub(crate) use tunnel::TunnelLedger;
 
 /// One exchange.
 #[derive(Debug)]

@@ -27,18 +27,20 @@ use weir_policy::proxy_protocol::Addresses;
 
 use crate::body::{Never, Reply};
 use crate::listen::Gate;
-use crate::proxy_protocol;
+use crate::proxy_protocol::{self, Ends};
+use crate::tunnel;
 use crate::wire::{Meter, Socket, Wire};
 use crate::worker::{Bounds, Entry, Leaving, Worker, WorkerStats};
 
 mod greet;
+mod hello;
 mod service;
 mod watch;
 
 pub(crate) use service::ConnectionService;
 pub(crate) use watch::LEAVE_IDLE_AFTER;
 
-use greet::greet;
+use greet::{Greeted, greet};
 use watch::{Verdict, Watch};
 
 /// Runs hyper's tasks on the worker's own thread.
@@ -158,6 +160,14 @@ impl ClientConnection {
         WorkerStats::add(&self.worker.stats.in_flight, -1);
     }
 
+    /// Who it is between.
+    pub(crate) fn ends(&self) -> Ends<'_> {
+        Ends {
+            client: &self.remote,
+            local: &self.local,
+        }
+    }
+
     /// What the next request runs under.
     pub(crate) fn entry(&self) -> Rc<Entry> {
         self.gate.entry().unwrap_or_else(|| Rc::clone(&self.entry))
@@ -231,18 +241,12 @@ pub(crate) fn accepted(
             entry: &entry,
             kept: Cell::new(true),
         };
-        match greet(
-            &worker,
-            &entry,
-            stream,
-            Addresses {
-                source: remote,
-                destination: local,
-            },
-        )
-        .await
-        {
-            Ok(greeted) => {
+        let own = Addresses {
+            source: remote,
+            destination: local,
+        };
+        match greet(&worker, &entry, stream, own).await {
+            Ok(Greeted::Http(greeted)) => {
                 let client = Client {
                     remote: greeted.addresses.source,
                     local: greeted.addresses.destination,
@@ -258,6 +262,15 @@ pub(crate) fn accepted(
                 if let Some((Leaving::Listener, _)) = connection.leaving.get() {
                     entry.metrics.closed_by_config(worker.index);
                 }
+            }
+            Ok(Greeted::Tunnel(tunnel)) => {
+                held.kept.set(false);
+                drop(held);
+                let (index, metrics) = (worker.index, entry.metrics.clone());
+                // It lives on without what it was accepted under.
+                let reason = Box::pin(tunnel::serve(worker, entry, tunnel)).await;
+                metrics.connections.add(index, -1);
+                metrics.closed(index, reason);
             }
             Err(reason) => entry.metrics.closed(worker.index, reason),
         }

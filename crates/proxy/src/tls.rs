@@ -42,6 +42,8 @@ struct Kept {
 
 #[derive(Debug, Clone)]
 struct KeptListener {
+    /// Whether HTTP is spoken inside.
+    http: bool,
     certificates: EdgeCertificates,
     config: Arc<ServerConfig>,
 }
@@ -175,7 +177,11 @@ impl Resolving<'_> {
             .extend_from_slice(set.expiries());
 
         let name = listener.name.to_string();
-        let kept = match self.before.listeners.get(&name) {
+        // Bytes that are passed on may be of any protocol: none is offered.
+        let http = listener.tunnels.rest().is_none();
+        let alpn = if http { EDGE_ALPN } else { &[] };
+        let known = self.before.listeners.get(&name);
+        let kept = match known.filter(|kept| kept.http == http) {
             Some(kept) => {
                 self.resolved
                     .replacements
@@ -184,8 +190,9 @@ impl Resolving<'_> {
             }
             None => {
                 let certificates = EdgeCertificates::new(set);
-                match edge_server_config(&certificates, EDGE_ALPN) {
+                match edge_server_config(&certificates, alpn) {
                     Ok(config) => KeptListener {
+                        http,
                         certificates,
                         config,
                     },

@@ -33,15 +33,74 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
+    /// Whether it speaks TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Socket::Tls(_))
+    }
+
+    /// Tells the other side, once this is dropped, that the connection broke.
+    pub(crate) fn reset(&self) {
+        let stream = match self {
+            Socket::Plain(stream) => stream,
+            Socket::Tls(stream) => stream.get_ref().0,
+        };
+        // A connection that is gone needs no reset.
+        let _ = stream.set_zero_linger();
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
             Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
+}
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
         match self {
+            Socket::Plain(stream) => stream.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
             Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
@@ -283,7 +342,7 @@ impl AsyncRead for Wire {
         }
         let before = buf.filled().len();
         if this.prefix.is_empty() {
-            ready!(this.socket.poll_read(cx, buf))?;
+            ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
         } else {
             let taken = this.prefix.len().min(buf.remaining());
             buf.put_slice(&this.prefix[..taken]);
@@ -313,10 +372,7 @@ impl AsyncWrite for Wire {
         if self.yields(cx) {
             return Poll::Pending;
         }
-        let result = match &mut self.socket {
-            Socket::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let result = Pin::new(&mut self.socket).poll_write(cx, buf);
         if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
             guard.wrote([buf], *count);
         }
@@ -331,10 +387,7 @@ impl AsyncWrite for Wire {
         if self.yields(cx) {
             return Poll::Pending;
         }
-        let result = match &mut self.socket {
-            Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
+        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
             guard.wrote(bufs.iter().map(|buf| &**buf), *count);
         }
@@ -342,26 +395,20 @@ impl AsyncWrite for Wire {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.socket {
-            Socket::Plain(stream) => stream.is_write_vectored(),
-            Socket::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let (Some(inspector), Some(meter)) = (&this.inspector, &this.meter) else {
-            return this.socket.poll_shutdown(cx);
+            return Pin::new(&mut this.socket).poll_shutdown(cx);
         };
         if meter.lingers_since().is_none() {
-            ready!(this.socket.poll_shutdown(cx))?;
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
             if !inspector.is_amid() {
                 return Poll::Ready(Ok(()));
             }

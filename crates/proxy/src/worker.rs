@@ -109,6 +109,12 @@ pub(crate) struct Worker {
     installed: RefCell<Option<Rc<Installed>>>,
     gates: RefCell<HashMap<SocketAddr, Rc<Gate>>>,
     connections: RefCell<HashMap<u64, Weak<ClientConnection>>>,
+    /// Connections that are being passed on.
+    tunnels: Cell<i64>,
+    /// They have been waited for long enough.
+    pub(crate) tunnels_end: Notify,
+    /// What tunnels read into, one at a time.
+    pub(crate) scratch: RefCell<Vec<u8>>,
     next_connection: Cell<u64>,
     /// Connections that have not shown their protocol yet.
     greeting: Cell<i64>,
@@ -144,6 +150,9 @@ impl Worker {
             installed: RefCell::default(),
             gates: RefCell::default(),
             connections: RefCell::default(),
+            tunnels: Cell::new(0),
+            tunnels_end: Notify::new(),
+            scratch: RefCell::default(),
             next_connection: Cell::new(0),
             greeting: Cell::new(0),
             connection_closed: Notify::new(),
@@ -287,11 +296,19 @@ impl Worker {
             };
             let _ = tokio::time::timeout(LEAVE_IDLE_AFTER.min(within), greeted).await;
             let gone = async {
-                while !worker.connections.borrow().is_empty() {
+                while !worker.connections.borrow().is_empty() || worker.tunnels.get() > 0 {
                     worker.connection_closed.notified().await;
                 }
             };
             let _ = tokio::time::timeout_at(until, gone).await;
+            // What is passed on has no end of its own: it is ended while somebody records it.
+            worker.tunnels_end.notify_waiters();
+            let ended = async {
+                while worker.tunnels.get() > 0 {
+                    worker.connection_closed.notified().await;
+                }
+            };
+            let _ = tokio::time::timeout(TUNNELS_END_TIME_MAX, ended).await;
             worker.log.flush();
             let _ = done.send(());
         });
@@ -313,6 +330,20 @@ impl Worker {
     pub(crate) fn greeting(&self, change: i64) {
         self.greeting.set(self.greeting.get() + change);
         if change < 0 {
+            self.connection_closed.notify_one();
+        }
+    }
+
+    /// So many more connections are being passed on. Each counts as an exchange to its end, so that
+    /// draining waits for it.
+    pub(crate) fn tunnels(&self, change: i64) {
+        self.tunnels.set(self.tunnels.get() + change);
+        WorkerStats::add(&self.stats.connections, change);
+        WorkerStats::add(&self.stats.in_flight, change);
+        if change > 0 {
+            WorkerStats::add(&self.stats.exchanges, change);
+            self.scratch.borrow_mut().resize(SCRATCH_BYTES, 0);
+        } else {
             self.connection_closed.notify_one();
         }
     }
@@ -378,6 +409,10 @@ pub(crate) enum Leaving {
     Process,
 }
 
+/// Copied at once in each direction of a tunnel.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// How long tunnels may take to end when they are told to.
+const TUNNELS_END_TIME_MAX: Duration = Duration::from_millis(100);
 /// Access-log lines wait no longer than this for their buffer to fill.
 const LOG_FLUSH_AFTER: Duration = Duration::from_millis(250);
 /// How often idle connections to endpoints are looked through, while there are any.

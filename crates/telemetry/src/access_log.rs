@@ -1,4 +1,4 @@
-//! The access log: one JSON line per finished request.
+//! The access log: one JSON line per finished request, or connection that was passed on.
 //!
 //! Each worker formats into a buffer of its own and hands full buffers to one writer thread
 //! through a bounded queue. When the target is too slow for that, lines are dropped and counted: a
@@ -7,6 +7,7 @@
 mod buffer;
 mod json;
 mod record;
+mod tunnel_record;
 mod writer;
 
 use std::convert::Infallible;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub use buffer::LogBuffer;
 pub use record::AccessRecord;
+pub use tunnel_record::TunnelRecord;
 
 use crate::names::ACCESS_LOG_DROPPED;
 use crate::registry::Registry;

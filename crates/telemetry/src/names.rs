@@ -162,6 +162,14 @@ metrics! {
     TLS_HANDSHAKES_FAILED: Counter = "weir_listener_tls_handshakes_failed_total" [LISTENER, REASON],
         "TLS handshakes with clients that failed, by reason.";
 
+    // Connections that are passed on byte by byte.
+    TCP_CONNECTIONS: Counter = "weir_tcp_connections_total" [LISTENER, SERVICE, REASON],
+        "Connections that were passed on and have ended, by termination code.";
+    TCP_RECEIVED_BYTES: Counter = "weir_tcp_received_bytes_total" [LISTENER, SERVICE],
+        "Bytes received from clients whose connections are passed on.";
+    TCP_SENT_BYTES: Counter = "weir_tcp_sent_bytes_total" [LISTENER, SERVICE],
+        "Bytes received from endpoints for clients whose connections are passed on.";
+
     // Towards services.
     UPSTREAM_ATTEMPTS: Counter = "weir_upstream_attempts_total" [SERVICE],
         "Requests sent to an endpoint, first tries and retries.";

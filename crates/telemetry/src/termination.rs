@@ -20,6 +20,7 @@
 //! | `upstream-too-large` | upstream | the response or its header section went over its limit |
 //! | `retries-exhausted` | upstream | the last allowed attempt failed too |
 //! | `total-timeout` | Weir | the request's whole time was over |
+//! | `idle-timeout` | Weir | nothing moved for too long on a connection that is passed on |
 //! | `drained` | Weir | the process ended before the request did |
 //! | `internal` | Weir | a fault of Weir itself |
 
@@ -77,6 +78,8 @@ pub enum Termination {
     RetriesExhausted,
     /// The request's whole time was over.
     TotalTimeout,
+    /// Nothing moved for too long on a connection that is passed on.
+    IdleTimeout,
     /// The process ended before the request did.
     Drained,
     /// A fault of Weir itself.
@@ -85,7 +88,7 @@ pub enum Termination {
 
 impl Termination {
     /// All codes in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Ok,
         Self::Upgraded,
         Self::Refused,
@@ -104,6 +107,7 @@ impl Termination {
         Self::UpstreamTooLarge,
         Self::RetriesExhausted,
         Self::TotalTimeout,
+        Self::IdleTimeout,
         Self::Drained,
         Self::Internal,
     ];
@@ -129,6 +133,7 @@ impl Termination {
             Self::UpstreamTooLarge => "upstream-too-large",
             Self::RetriesExhausted => "retries-exhausted",
             Self::TotalTimeout => "total-timeout",
+            Self::IdleTimeout => "idle-timeout",
             Self::Drained => "drained",
             Self::Internal => "internal",
         }
@@ -152,7 +157,11 @@ impl Termination {
             | Self::UpstreamStalled
             | Self::UpstreamTooLarge
             | Self::RetriesExhausted => Side::Upstream,
-            Self::Refused | Self::TotalTimeout | Self::Drained | Self::Internal => Side::Weir,
+            Self::Refused
+            | Self::TotalTimeout
+            | Self::IdleTimeout
+            | Self::Drained
+            | Self::Internal => Side::Weir,
         }
     }
 }

@@ -12,11 +12,13 @@ use weir_config::{Document, Position};
 use super::faults::Faults;
 use super::routes::{self, Compiled, MESH};
 use super::services::{self, INBOUND};
+use super::tunnels;
 use crate::compress::CompressPlan;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::route::RouteTable;
 use crate::route::path::Rules;
-use crate::snapshot::{Listener, Role, RouteId, ServiceId};
+use crate::snapshot::{Listener, Role, RouteId, Service, ServiceId};
+use crate::tunnel::Tunnels;
 
 /// Checks the listeners of the document.
 pub(super) fn check(document: &Document, doubts: &Doubts, role: &Role, faults: &mut Faults) {
@@ -75,25 +77,31 @@ pub(super) fn check(document: &Document, doubts: &Doubts, role: &Role, faults: &
 }
 
 /// Builds the listeners of a role; a sidecar's built-in routes are added behind the others.
-pub(super) fn build(document: &Document, role: &Role, routes: &mut Compiled) -> Vec<Listener> {
+pub(super) fn build(
+    document: &Document,
+    role: &Role,
+    services: &[Service],
+    routes: &mut Compiled,
+) -> Vec<Listener> {
     match role {
-        Role::Gateway => gateway(document, routes),
+        Role::Gateway => gateway(document, services, routes),
         Role::Sidecar { .. } => vec![mesh(document, routes), inbound(document, routes)],
     }
 }
 
-fn gateway(document: &Document, routes: &Compiled) -> Vec<Listener> {
+fn gateway(document: &Document, services: &[Service], routes: &Compiled) -> Vec<Listener> {
     let listener = |(name, config): &(weir_config::Located<String>, _)| {
         let config: &weir_config::listener::Listener = config;
         let attached = routes.kept.iter().enumerate().filter(|(_, route)| {
             let written = route.written.and_then(|index| document.routes.get(index));
-            written.is_some_and(|route| {
-                route.listeners.is_empty()
-                    || route
-                        .listeners
-                        .iter()
-                        .any(|listener| listener.value == name.value)
-            })
+            tunnels::carries_http(config)
+                && written.is_some_and(|route| {
+                    route.listeners.is_empty()
+                        || route
+                            .listeners
+                            .iter()
+                            .any(|listener| listener.value == name.value)
+                })
         });
         Listener {
             name: name.value.as_str().into(),
@@ -104,6 +112,7 @@ fn gateway(document: &Document, routes: &Compiled) -> Vec<Listener> {
             paths: Rules::from(&config.paths),
             underscores: config.headers_with_underscores,
             table: RouteTable::build(attached.map(|(index, route)| (id(index), &route.matcher))),
+            tunnels: tunnels::build(document, services, config),
             at: config.at,
         }
     };
@@ -141,6 +150,7 @@ fn mesh(document: &Document, routes: &mut Compiled) -> Listener {
         paths: Rules::MESH,
         underscores: Underscores::Allow,
         table: table(0, first).or_else(table(first, routes.kept.len())),
+        tunnels: Tunnels::default(),
         at: Position::default(),
     }
 }
@@ -168,6 +178,7 @@ fn inbound(document: &Document, routes: &mut Compiled) -> Listener {
         paths: Rules::MESH,
         underscores: Underscores::Allow,
         table: RouteTable::build([(id(index), matcher)]),
+        tunnels: Tunnels::default(),
         at,
     }
 }

@@ -1,4 +1,4 @@
-//! Subsets: the label sets that the routes of a document ask of a service's endpoints.
+//! Subsets: the label sets that routes and listeners of a document ask of a service's endpoints.
 
 use std::collections::HashMap;
 
@@ -50,12 +50,17 @@ pub(super) fn wanted(subsets: &[Labels], destination: &Destination) -> Option<Su
 
 fn destinations(document: &Document) -> impl Iterator<Item = &Destination> {
     let routes = document.routes.iter();
-    routes.flat_map(|route| {
+    let of_routes = routes.flat_map(|route| {
         route
             .action
             .destinations()
             .map(|(_, destination)| destination)
-    })
+    });
+    let of_listeners = document.listeners.iter().flat_map(|(_, listener)| {
+        let tcp = listener.tcp.iter().flat_map(|tcp| &tcp.to);
+        tcp.chain(listener.sni.iter().flat_map(|entry| &entry.to))
+    });
+    of_routes.chain(of_listeners)
 }
 
 fn sorted(labels: &[(String, String)]) -> Labels {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use weir_config::Position;
 use weir_config::edge_rules::Underscores;
-use weir_config::listener::Listener;
+use weir_config::listener::Listener as ListenerConfig;
 use weir_config::pattern::HostPattern;
 
 use super::{ExplainRequest, is_sidecar};
@@ -16,11 +16,20 @@ use crate::request::RequestView;
 use crate::rewrite;
 use crate::route::path;
 use crate::route::{Wanted, host};
-use crate::snapshot::{ListenerId, Route, Snapshot};
+use crate::snapshot::{Listener, ListenerId, Route, Snapshot};
 
 /// Why a question cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExplainFault {
+    /// The question is about a connection, and the listener reads HTTP.
+    #[error(
+        "such a connection to listener `{listener}` carries HTTP: ask about a request, \
+         `GET https://…`"
+    )]
+    CarriesHttp {
+        /// The listener.
+        listener: String,
+    },
     /// A header field is none.
     #[error("`{0}` is not a header field")]
     Header(String),
@@ -60,11 +69,23 @@ pub(super) struct Question {
 }
 
 /// A URL in parts, nothing decoded: what is wrong with a path is for `admit` to say.
-struct Url<'a> {
+pub(super) struct Url<'a> {
     scheme: Option<&'a str>,
     authority: Option<&'a str>,
     path: &'a str,
     query: Option<&'a str>,
+}
+
+impl<'a> Url<'a> {
+    /// Of a connection: no scheme of HTTP, no path.
+    pub(super) fn of_connection(authority: &'a str) -> Self {
+        Self {
+            scheme: None,
+            authority: Some(authority),
+            path: "",
+            query: None,
+        }
+    }
 }
 
 impl Question {
@@ -105,7 +126,7 @@ impl Question {
             path: url.path.to_owned(),
             query: url.query.map(str::to_owned),
             headers,
-            remote: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            remote: client(request),
             draw: request.draw,
             peer: request.peer.clone(),
             body_bytes: request.body_bytes,
@@ -143,19 +164,6 @@ impl Question {
             note.note(|| Step { area, said, at });
         }
         Ok(())
-    }
-
-    pub(super) fn listener_text(&self, snapshot: &Snapshot) -> String {
-        let listener = snapshot.listener(self.listener);
-        match &listener.config {
-            Some(config) => format!(
-                "`{}` at {}{}",
-                listener.name,
-                config.bind,
-                expected_header(config)
-            ),
-            None => format!("`{}` of a sidecar", listener.name),
-        }
     }
 
     /// Where file order alone decided: the routes that stand further down.
@@ -223,8 +231,21 @@ impl Question {
     }
 }
 
+/// Where a listener listens, and behind whom.
+pub(super) fn listener_text(listener: &Listener) -> String {
+    match &listener.config {
+        Some(config) => format!(
+            "`{}` at {}{}",
+            listener.name,
+            config.bind,
+            expected_header(config)
+        ),
+        None => format!("`{}` of a sidecar", listener.name),
+    }
+}
+
 /// From whom connections are to begin with a PROXY header.
-fn expected_header(config: &Listener) -> String {
+fn expected_header(config: &ListenerConfig) -> String {
     let Some(expected) = &config.proxy_protocol else {
         return String::new();
     };
@@ -245,8 +266,13 @@ fn why(route: &Route) -> String {
     }
 }
 
+/// Whose request or connection it is.
+pub(super) fn client(request: &ExplainRequest) -> IpAddr {
+    request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
 /// By name, else by the port of the URL, else by its scheme, else the first.
-fn listener(
+pub(super) fn listener(
     snapshot: &Snapshot,
     request: &ExplainRequest,
     url: &Url<'_>,

@@ -403,7 +403,7 @@ fn limit_text(limit: &RouteLimit, inputs: &KeyInputs<'_>) -> String {
 }
 
 /// The destination of this draw. A compiled route has at least one, and a total above zero.
-fn drawn(destinations: &[Destination], draw: u64) -> (usize, &Destination) {
+pub(crate) fn drawn(destinations: &[Destination], draw: u64) -> (usize, &Destination) {
     if let [only] = destinations {
         return (0, only);
     }

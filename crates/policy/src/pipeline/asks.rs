@@ -1,4 +1,5 @@
-//! What a request asks of its endpoint, found while its head is as it came.
+//! What a request, or a connection that is passed on, asks of its endpoint; found while the head of
+//! the request is as it came.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +14,7 @@ use crate::note::{Note, Step};
 use crate::snapshot::{Service, Snapshot, SubsetId};
 
 /// The subset of its destination, the key that the service hashes, the session it has.
-pub(super) fn asks(
+pub(crate) fn asks(
     service: &Service,
     subset: Option<SubsetId>,
     inputs: &KeyInputs<'_>,
@@ -54,7 +55,8 @@ pub(super) fn stick(
 
 fn hash(balance: &Balance, subject: &Subject<'_>, inputs: &KeyInputs<'_>) -> Option<u64> {
     let bytes: &[u8] = match subject {
-        Subject::Absent | Subject::Everybody => return None,
+        // No request has an empty path: it is a connection that is passed on.
+        Subject::Absent | Subject::Everybody | Subject::Path("") => return None,
         Subject::Claim(text) => text.as_bytes(),
         Subject::Client(network) => return Some(hash_address(balance, *network, inputs.client)),
         Subject::Cookie(bytes) | Subject::Header(bytes) => bytes,

@@ -45,6 +45,7 @@ pub(super) const ALL: &[Code] = &[
     Code::RewriteFailed,
     Code::ServiceOverloaded,
     Code::Shed,
+    Code::SniUnknown,
     Code::SubsetEmpty,
     Code::TlsFailed,
     Code::TokenExpired,
@@ -292,6 +293,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "Too many requests to this service are in flight",
             "The service answers more slowly than requests arrive; `limits.requests` of the \
              service is the bound.",
+        ) },
+        Code::SniUnknown => const { &new(
+            "sni-unknown", StatusCode::MISDIRECTED_REQUEST, "tls_protocol_error",
+            "Nobody here has the name that the client asks for",
+            "No entry of the listener's `sni` has the name, and the listener has no `tls` to open \
+             others. The client gets the TLS alert `unrecognized_name`, never a status.",
         ) },
         Code::SubsetEmpty => const { &new(
             "subset-empty", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable",

@@ -16,4 +16,5 @@ mod routing;
 mod shaping;
 mod shedding;
 mod size;
+mod tunnels;
 mod versions;

@@ -176,7 +176,11 @@ impl Attempts<'_> {
         Ok(Try {
             worker: self.worker,
             lane,
-            plan: Plan::of(installed, self.plan.service, Some(ledger.connection())),
+            plan: Plan::of(
+                installed,
+                self.plan.service,
+                Some(ledger.connection().ends()),
+            ),
             intake: self.intake,
             deadlines: self.deadlines,
             began: at.nanos,

@@ -140,6 +140,17 @@ impl Lane {
         Turn::Open(Opening::new(Rc::clone(self)))
     }
 
+    /// The permission to make a connection that is not for HTTP.
+    pub(crate) fn enter(self: &Rc<Self>, connections_max: u32) -> Option<OpenConnection> {
+        if self.open.get() >= connections_max {
+            return None;
+        }
+        self.open.set(self.open.get() + 1);
+        Some(OpenConnection {
+            lane: Rc::clone(self),
+        })
+    }
+
     /// Waits until a connection comes back, is made, or closes.
     pub(crate) async fn changed(&self) {
         self.freed.notified().await;

@@ -33,7 +33,7 @@ impl LogState {
     }
 
     /// Writes a line when the log is on. Says whether a flush is to be arranged.
-    pub(super) fn write(&self, line: impl FnOnce(&mut LogBuffer)) -> bool {
+    pub(crate) fn write(&self, line: impl FnOnce(&mut LogBuffer)) -> bool {
         if !self.enabled.get() {
             return false;
         }

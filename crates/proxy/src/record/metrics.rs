@@ -207,7 +207,7 @@ pub(crate) fn failure_label(kind: FailureKind) -> &'static str {
 }
 
 /// Metrics of one listener in one worker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ListenerMetrics {
     pub(crate) active: Arc<Gauge>,
     pub(crate) connections: Arc<Gauge>,

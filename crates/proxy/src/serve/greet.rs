@@ -1,6 +1,7 @@
-//! Before the first request: whose connection it is (PROXY protocol), then a TLS handshake, or a
-//! look at the first bytes, to know the protocol.
+//! Before the first request: whose connection it is (PROXY protocol), whether it is passed on
+//! closed (SNI), then a TLS handshake, or a look at the first bytes, to know the protocol.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +11,28 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use weir_policy::proxy_protocol::Addresses;
+use weir_policy::refusal::Code;
+use weir_telemetry::termination::Termination;
 
+use super::hello::{self, HelloError};
+use crate::peek::PeekError;
 use crate::proxy_protocol::{self, ReceiveError};
+use crate::record::TunnelLedger;
+use crate::tunnel::Tunnel;
 use crate::wire::Socket;
 use crate::worker::{Entry, Worker};
 use weir_config::service::Protocol;
 
+/// What a connection turned out to be.
+pub(super) enum Greeted {
+    /// One that carries HTTP.
+    Http(Http),
+    /// One that is passed on.
+    Tunnel(Tunnel),
+}
+
 /// What is known of a connection before its first request.
-pub(super) struct Greeted {
+pub(super) struct Http {
     pub(super) addresses: Addresses,
     pub(super) socket: Socket,
     pub(super) prefix: Bytes,
@@ -29,7 +44,7 @@ pub(super) struct Greeted {
 /// Finds out what there is to know before the first request; `own` are the addresses of the
 /// connection itself.
 pub(super) async fn greet(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     entry: &Entry,
     mut stream: TcpStream,
     own: Addresses,
@@ -40,6 +55,33 @@ pub(super) async fn greet(
         // Boxed: rare, and every connection would carry its size.
         Some(networks) => Box::pin(announced(entry, &mut stream, own, networks)).await?,
     };
+    let tunnels = entry.tunnels();
+    let tunnel = |socket, plan, server_name| {
+        let (addresses, plan) = (addresses, plan);
+        Ok(Greeted::Tunnel(Tunnel {
+            socket,
+            addresses,
+            plan,
+            server_name,
+        }))
+    };
+    if tunnels.need_name() {
+        let name = Box::pin(name_asked_for(worker, entry, &stream)).await?;
+        if let Some(plan) = tunnels.passed(name.as_deref()) {
+            return tunnel(Socket::Plain(stream), plan, name);
+        }
+        if entry.tls.is_none() {
+            let ledger = TunnelLedger::new(worker, entry, addresses.source, false, name);
+            hello::refuse(stream).await;
+            ledger.refused(Code::SniUnknown, Termination::Refused);
+            return Err("sni-unknown");
+        }
+    }
+    if entry.tls.is_none()
+        && let Some(plan) = tunnels.rest()
+    {
+        return tunnel(Socket::Plain(stream), plan, None);
+    }
     let Some(tls) = &entry.tls else {
         let read =
             tokio::time::timeout(entry.bounds.header_timeout, first_bytes(&mut stream)).await;
@@ -49,14 +91,14 @@ pub(super) async fn greet(
             Ok(Some(first)) => first,
         };
         let socket = Socket::Plain(stream);
-        return Ok(Greeted {
+        return Ok(Greeted::Http(Http {
             addresses,
             socket,
             prefix,
             secure: false,
             peer: None,
             http2: speaks_http2(entry, http2),
-        });
+        }));
     };
     let handshake = Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream));
     let stream = match tokio::time::timeout(TLS_TIMEOUT, handshake).await {
@@ -87,13 +129,36 @@ pub(super) async fn greet(
         None
     };
     let socket = Socket::Tls(Box::new(TlsStream::Server(stream)));
-    Ok(Greeted {
+    if let Some(plan) = tunnels.rest() {
+        return tunnel(socket, plan, None);
+    }
+    Ok(Greeted::Http(Http {
         addresses,
         socket,
         prefix: Bytes::new(),
         secure: true,
         peer,
         http2,
+    }))
+}
+
+/// The name that a TLS client asks for.
+async fn name_asked_for(
+    worker: &Worker,
+    entry: &Entry,
+    stream: &TcpStream,
+) -> Result<Option<Box<str>>, &'static str> {
+    let name = hello::name_asked_for(stream, entry.bounds.header_timeout).await;
+    name.map_err(|error| {
+        tracing::debug!(%error, "a client did not say what it asks for");
+        match error {
+            HelloError::Ended(PeekError::Ended(_)) => return "client",
+            HelloError::Ended(PeekError::Full(_)) | HelloError::Malformed(_) => {
+                entry.metrics.handshake_failed(worker.index, "protocol");
+            }
+            HelloError::Timeout(_) => entry.metrics.handshake_failed(worker.index, "timeout"),
+        }
+        "tls"
     })
 }
 

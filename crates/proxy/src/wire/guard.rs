@@ -66,16 +66,9 @@ impl Guard {
         frame[..9].copy_from_slice(&[0, 0, 8, GOAWAY, 0, 0, 0, 0, 0]);
         frame[9..13].copy_from_slice(&self.received.last_stream().to_be_bytes());
         frame[13..].copy_from_slice(&ENHANCE_YOUR_CALM.to_be_bytes());
-        match socket {
-            Socket::Plain(stream) => {
-                let _ = Pin::new(&mut *stream).poll_write(cx, &frame);
-            }
-            Socket::Tls(stream) => {
-                let _ = Pin::new(&mut *stream).poll_write(cx, &frame);
-                let _ = Pin::new(stream).poll_flush(cx);
-            }
-        }
-        let _ = socket.poll_shutdown(cx);
+        let _ = Pin::new(&mut *socket).poll_write(cx, &frame);
+        let _ = Pin::new(&mut *socket).poll_flush(cx);
+        let _ = Pin::new(socket).poll_shutdown(cx);
     }
 }
 

@@ -8,10 +8,11 @@
 //! error of the body. After either, nothing more is read.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
 use weir_policy::framing::chunks::{Chunks, Read};
 use weir_policy::framing::head::{self, Body, Head, Refused};
 use weir_policy::framing::{Bounds, Fault};
@@ -79,7 +80,7 @@ impl Inspector {
                 return Poll::Ready(Ok(()));
             }
             match &mut self.state {
-                State::Tunnel => return socket.poll_read(cx, buf),
+                State::Tunnel => return Pin::new(&mut *socket).poll_read(cx, buf),
                 State::Broken(fault) => {
                     let error = io::Error::new(io::ErrorKind::InvalidData, *fault);
                     return Poll::Ready(Err(error));
@@ -106,7 +107,7 @@ impl Inspector {
             }
             if self.held.is_empty() {
                 let before = buf.filled().len();
-                ready!(socket.poll_read(cx, buf))?;
+                ready!(Pin::new(&mut *socket).poll_read(cx, buf))?;
                 if buf.filled().len() == before {
                     return Poll::Ready(Ok(()));
                 }
@@ -132,7 +133,7 @@ impl Inspector {
         if !std::mem::take(&mut self.unseen) {
             let mut piece = [0; PIECE_BYTES];
             let mut more = ReadBuf::new(&mut piece);
-            ready!(socket.poll_read(cx, &mut more))?;
+            ready!(Pin::new(&mut *socket).poll_read(cx, &mut more))?;
             let more = more.filled();
             if more.is_empty() {
                 return Poll::Ready(Ok(0));
@@ -159,7 +160,7 @@ impl Inspector {
         while self.held.len() < EARLY_BYTES_MAX {
             let mut piece = [0; PIECE_BYTES];
             let mut more = ReadBuf::new(&mut piece);
-            ready!(socket.poll_read(cx, &mut more))?;
+            ready!(Pin::new(&mut *socket).poll_read(cx, &mut more))?;
             if more.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -261,7 +262,7 @@ pub(super) fn drain(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Resul
     for _ in 0..DRAIN_PIECES_MAX {
         let mut piece = [0; PIECE_BYTES];
         let mut more = ReadBuf::new(&mut piece);
-        ready!(socket.poll_read(cx, &mut more))?;
+        ready!(Pin::new(&mut *socket).poll_read(cx, &mut more))?;
         if more.filled().is_empty() {
             return Poll::Ready(Ok(()));
         }

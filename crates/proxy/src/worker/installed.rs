@@ -15,6 +15,7 @@ use weir_config::service::Protocol;
 use weir_identity::Identity;
 use weir_policy::framing::{self, Fault};
 use weir_policy::snapshot::{ListenerId, RouteId, Service, ServiceId, Snapshot};
+use weir_policy::tunnel::Tunnels;
 use weir_telemetry::request_metrics::RequestMetrics;
 use weir_telemetry::sharded::Counter;
 use weir_telemetry::{Registry, names};
@@ -36,6 +37,8 @@ pub(crate) struct Installed {
     seats: Vec<RefCell<Rc<Seats>>>,
     service_tls: Vec<Option<Arc<ClientConfig>>>,
     service_metrics: Vec<Rc<ServiceMetrics>>,
+    /// TLS for connections that are passed on: the same, without a protocol to agree on.
+    tunnel_tls: RefCell<HashMap<u32, Arc<ClientConfig>>>,
 }
 
 impl Installed {
@@ -58,6 +61,7 @@ impl Installed {
             identity: installation.identity.clone(),
             seats: seats.into_iter().map(RefCell::new).collect(),
             service_tls,
+            tunnel_tls: RefCell::default(),
             service_metrics: snapshot.services.iter().map(metrics).collect(),
             snapshot,
         })
@@ -71,6 +75,18 @@ impl Installed {
     /// TLS towards endpoints of this service without a mesh identity.
     pub(crate) fn tls(&self, service: ServiceId) -> Option<&Arc<ClientConfig>> {
         self.service_tls.get(service.0 as usize)?.as_ref()
+    }
+
+    /// TLS towards endpoints of this service for bytes of any kind.
+    pub(crate) fn tunnel_tls(&self, service: ServiceId) -> Option<Arc<ClientConfig>> {
+        let config = self.tls(service)?;
+        let mut known = self.tunnel_tls.borrow_mut();
+        let plain = known.entry(service.0).or_insert_with(|| {
+            let mut config = (**config).clone();
+            config.alpn_protocols.clear();
+            Arc::new(config)
+        });
+        Some(Arc::clone(plain))
     }
 
     pub(crate) fn metrics(&self, service: ServiceId) -> &Rc<ServiceMetrics> {
@@ -145,6 +161,15 @@ impl Entry {
             by_route: RefCell::default(),
             by_version: RefCell::default(),
         })
+    }
+
+    /// What happens to connections before, or instead of, HTTP.
+    pub(crate) fn tunnels(&self) -> &Tunnels {
+        &self.installed.snapshot.listener(self.listener).tunnels
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// From which networks connections are to begin with a PROXY header; all others are closed.

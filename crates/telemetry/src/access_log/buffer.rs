@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::record::AccessRecord;
+use super::tunnel_record::TunnelRecord;
 use super::writer::{Lines, Message};
 use crate::sharded::Counter;
 
@@ -48,6 +49,15 @@ impl LogBuffer {
 
     /// Adds the line of a finished request. It never waits.
     pub fn write(&mut self, record: &AccessRecord<'_>) {
+        self.add(record.time_unix_ms, |time, out| record.write(time, out));
+    }
+
+    /// Adds the line of a finished connection that was passed on. It never waits.
+    pub fn write_tunnel(&mut self, record: &TunnelRecord<'_>) {
+        self.add(record.time_unix_ms, |time, out| record.write(time, out));
+    }
+
+    fn add(&mut self, unix_ms: u64, line: impl FnOnce(&[u8; TIME_BYTES], &mut Vec<u8>)) {
         if self.queue.is_none() {
             return;
         }
@@ -55,7 +65,7 @@ impl LogBuffer {
             self.bytes = self.returned.try_recv().unwrap_or_default();
             self.bytes.reserve(HAND_OVER_BYTES + LINE_BYTES_USUAL);
         }
-        record.write(self.clock.format(record.time_unix_ms), &mut self.bytes);
+        line(self.clock.format(unix_ms), &mut self.bytes);
         self.lines += 1;
         if self.bytes.len() >= HAND_OVER_BYTES {
             self.flush();

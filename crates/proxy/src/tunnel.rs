@@ -1,0 +1,218 @@
+//! Connections that are passed on byte by byte: an endpoint is chosen and connected to as for a
+//! request, then both sides are joined until both have ended.
+//!
+//! A tunnel is pinned to nothing of the configuration once it stands, and lives on whatever
+//! changes; a drain waits for it until its deadline. While nothing moves it holds no buffer.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use weir_policy::balance::{Chosen, Tried};
+use weir_policy::moment::Moment;
+use weir_policy::pipeline::{self, Forward, Next};
+use weir_policy::proxy_protocol::Addresses;
+use weir_policy::refusal::{Code, Refusal};
+use weir_policy::tunnel::{self, Connecting, PlanId};
+use weir_telemetry::termination::Termination;
+
+use crate::alarm::Alarm;
+use crate::clock;
+use crate::connect::{self, ConnectError, Open, Plan};
+use crate::outcome;
+use crate::proxy_protocol::Ends;
+use crate::record::{TunnelLedger, failure_label};
+use crate::wire::Socket;
+use crate::worker::{Entry, Worker};
+
+mod flow;
+
+use flow::{Broke, Flow};
+
+/// A client's connection that is to be passed on.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) socket: Socket,
+    pub(crate) addresses: Addresses,
+    pub(crate) plan: PlanId,
+    /// The name that a TLS client asked for.
+    pub(crate) server_name: Option<Box<str>>,
+}
+
+/// Where a tunnel leads.
+type Joined = (Open, Forward, Chosen);
+
+/// Serves one to its end and says how it ended.
+pub(crate) async fn serve(worker: Rc<Worker>, entry: Rc<Entry>, tunnel: Tunnel) -> &'static str {
+    let (client, name) = (tunnel.addresses.source, tunnel.server_name.clone());
+    let mut ledger = TunnelLedger::new(&worker, &entry, client, tunnel.socket.is_tls(), name);
+    let idle = entry.tunnels().plan(tunnel.plan).idle_timeout;
+    let (open, forward, chosen) = match join(&worker, &entry, &tunnel, &mut ledger).await {
+        Ok(joined) => joined,
+        Err((refusal, termination)) => return ledger.refused(refusal.code, termination),
+    };
+    ledger.joined(forward.permit, chosen);
+    drop(entry);
+    let end = tokio::select! {
+        biased;
+        () = worker.tunnels_end.notified() => Termination::Drained,
+        end = copy(&worker, tunnel.socket, open, idle, &ledger) => end,
+    };
+    ledger.ended(end)
+}
+
+/// Connects to an endpoint of the service that takes it.
+async fn join(
+    worker: &Rc<Worker>,
+    entry: &Rc<Entry>,
+    tunnel: &Tunnel,
+    ledger: &mut TunnelLedger,
+) -> Result<Joined, (Refusal, Termination)> {
+    let (installed, dice) = (&entry.installed, &worker.dice);
+    let snapshot = &installed.snapshot;
+    let refused = |refusal| (refusal, Termination::Refused);
+    let plan = entry.tunnels().plan(tunnel.plan);
+    let mut at = ledger.began;
+    // Admit: is there a place for one more connection to the service?
+    let client = tunnel.addresses.source.ip();
+    let admitted = tunnel::admit(snapshot, plan, client, at, dice.draw(), &mut ());
+    let forward = admitted.map_err(refused)?;
+    ledger.to(entry, forward.service);
+    let metrics = installed.metrics(forward.service);
+    let client = Some(Ends::of(&tunnel.addresses));
+    let tls = installed.tunnel_tls(forward.service);
+    let way = Plan {
+        tls: tls.as_ref(),
+        ..Plan::of(installed, forward.service, client)
+    };
+    let mut tried = Tried::default();
+    loop {
+        ledger.attempts += 1;
+        // Choose: another endpoint than those tried, where there is one.
+        let seats = installed.seats(forward.service);
+        let draw = dice.draw();
+        let chosen = pipeline::choose(
+            snapshot,
+            &forward,
+            &seats.members,
+            &tried,
+            draw,
+            at,
+            &mut (),
+        );
+        let chosen = chosen.map_err(refused)?;
+        let lane = seats.lane(&chosen);
+        let lane = lane.ok_or((Code::Internal.into(), Termination::Internal))?;
+        metrics.attempt();
+        let opened = connect::open_raw(lane, &way, forward.timeouts.connect).await;
+        // Judge: it stands, is tried again, or given up.
+        let now = worker.clock.now();
+        let connecting = Connecting {
+            chosen: &chosen,
+            number: ledger.attempts,
+            began: at,
+            failure: opened.as_ref().err().map(ConnectError::kind),
+        };
+        let next = tunnel::judge(snapshot, &forward, &connecting, now, dice.draw());
+        let error = match opened {
+            Ok(open) => {
+                ledger.connect = Some(now.since(at));
+                return Ok((open, forward, chosen));
+            }
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        tracing::debug!(%error, endpoint = %lane.address, "no connection");
+        metrics.failed(kind);
+        let refusal = match next {
+            Next::Retry { after } => {
+                metrics.retried(failure_label(kind));
+                tried.add(&chosen.member);
+                at = pause(worker, after, now).await;
+                continue;
+            }
+            Next::GiveUp(refusal) => refusal,
+            Next::Deliver => Code::from(kind).into(),
+        };
+        ledger.endpoint(&chosen);
+        return Err((refusal, outcome::termination(kind, ledger.attempts)));
+    }
+}
+
+async fn pause(worker: &Worker, after: Duration, now: Moment) -> Moment {
+    if after.is_zero() {
+        return now;
+    }
+    tokio::time::sleep(after).await;
+    worker.clock.now()
+}
+
+/// Copies both ways until both sides have ended, one breaks, or nothing moves for too long.
+async fn copy(
+    worker: &Rc<Worker>,
+    mut client: Socket,
+    mut open: Open,
+    idle: Duration,
+    ledger: &TunnelLedger,
+) -> Termination {
+    let (mut up, mut down) = (Flow::default(), Flow::default());
+    let mut moved = worker.clock.now().nanos;
+    let mut alarm: Option<Alarm> = None;
+    let end = poll_fn(|cx| {
+        let endpoint = &mut open.socket;
+        let mut scratch = worker.scratch.borrow_mut();
+        let before = (up.bytes, down.bytes);
+        let sent = up.poll(cx, &mut client, endpoint, &mut scratch);
+        let answered = down.poll(cx, endpoint, &mut client, &mut scratch);
+        drop(scratch);
+        if before != (up.bytes, down.bytes) {
+            moved = worker.clock.now().nanos;
+            ledger.moved(up.bytes, down.bytes);
+        }
+        let broke = |side, error| {
+            tracing::debug!(%error, ?side, "a connection that is passed on broke");
+            Poll::Ready(Err(side))
+        };
+        match (sent, answered) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
+            (Poll::Ready(Err(Broke::Source(error))), _)
+            | (_, Poll::Ready(Err(Broke::Sink(error)))) => return broke(Side::Client, error),
+            (Poll::Ready(Err(Broke::Sink(error))), _)
+            | (_, Poll::Ready(Err(Broke::Source(error)))) => return broke(Side::Endpoint, error),
+            _ => {}
+        }
+        let when = clock::instant(moved) + idle;
+        let alarm = alarm.get_or_insert_with(|| worker.alarms.take(when));
+        alarm.poll(when, cx).map(|()| Err(Side::Neither))
+    })
+    .await;
+    if let Some(alarm) = alarm {
+        worker.alarms.give(alarm);
+    }
+    match end {
+        Ok(()) => Termination::Ok,
+        // Who is left must not take what broke off for the end.
+        Err(Side::Client) => {
+            open.socket.reset();
+            Termination::ClientGoneDuringBody
+        }
+        Err(Side::Endpoint) => {
+            client.reset();
+            match down.bytes {
+                0 => Termination::UpstreamResetBeforeBytes,
+                _ => Termination::UpstreamResetAfterBytes,
+            }
+        }
+        Err(Side::Neither) => Termination::IdleTimeout,
+    }
+}
+
+/// Who broke a tunnel off.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Client,
+    Endpoint,
+    /// Nobody: nothing moved for too long.
+    Neither,
+}
