@@ -54,8 +54,13 @@ object! {
         /// `X-Forwarded-For` as one, so a client could say what only a proxy may.
         pub headers_with_underscores: Underscores =
             defaulted(word::<Underscores>(), Underscores::Drop),
-        /// Most connections at once.
+        /// Most connections at once; more are closed as they come.
         pub connections_max: u32 = defaulted(whole(1, CONNECTIONS_MAX), CONNECTIONS),
+        /// Most connections of one client at once: an IPv4 address, or the /64 network of an IPv6
+        /// address, as a PROXY header has it where one is expected. `trusted_proxies` are not
+        /// counted.
+        pub client_connections_max: u32 =
+            defaulted(whole(1, CONNECTIONS_MAX), CLIENT_CONNECTIONS),
         /// How long a connection may stand idle between requests.
         pub idle_timeout: Duration = defaulted(duration(), IDLE_TIMEOUT),
         /// Bytes per second that a client must manage, sending a body or taking a response, once it
@@ -78,6 +83,9 @@ const HEADER_COUNT: u32 = 100;
 // What nginx and most servers behind take.
 const URI_BYTES: Size = Size::kib(8);
 const CONNECTIONS: u32 = 10_000;
+// A tenth of them: no client can shut out the others, and an office behind one address fits.
+const CLIENT_CONNECTIONS: u32 = 1_000;
+const _: () = assert!(CLIENT_CONNECTIONS < CONNECTIONS);
 // Longer than the 60 s that load balancers in front keep theirs, so that they close first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 // A tenth of what the slowest mobile networks carry; Apache asks for half, Kestrel for a quarter.
@@ -101,6 +109,7 @@ impl Listener {
             paths: Paths::default(),
             headers_with_underscores: Underscores::default(),
             connections_max: CONNECTIONS,
+            client_connections_max: CLIENT_CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,
             client_rate_min: CLIENT_RATE,
             header_timeout: HEADER_TIMEOUT,

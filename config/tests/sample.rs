@@ -608,6 +608,17 @@ fn forms_of_connections_that_are_passed_on() {
 }
 
 #[test]
+fn connections_of_a_listener_are_bounded() {
+    let unwritten = listener("");
+    assert_eq!(unwritten.connections_max, 10_000);
+    assert_eq!(unwritten.client_connections_max, 1_000);
+    assert_eq!(
+        listener(", client_connections_max: 20").client_connections_max,
+        20
+    );
+}
+
+#[test]
 fn forms_of_the_proxy_protocol() {
     assert_eq!(listener("").proxy_protocol, None);
     let from = |text: &str| listener(text).proxy_protocol.unwrap().from;
@@ -737,10 +748,7 @@ fn constructors_agree_with_the_decoder() {
         .remove(0)
         .1;
     decoded.at = Position::default();
-    assert_eq!(
-        decoded,
-        Listener::on("127.0.0.1:1".parse().unwrap())
-    );
+    assert_eq!(decoded, Listener::on("127.0.0.1:1".parse().unwrap()));
 
     let mut decoded = service("{ mesh: users }");
     let Source::Mesh(name) = &mut decoded.source else {

@@ -120,7 +120,8 @@ pub fn compile(
     let mut resolved = resolve(&document, &doubts, role, live, &mut faults);
     let warnings = faults.finish()?;
 
-    let listeners = listeners::build(&document, role, &resolved.services, &mut resolved.routes);
+    let (services, routes) = (&resolved.services, &mut resolved.routes);
+    let listeners = listeners::build(&document, role, services, routes, live);
     Ok(Snapshot {
         revision: revision.into(),
         listeners,

@@ -12,6 +12,7 @@
 pub mod auth;
 pub mod balance;
 pub mod cache;
+pub mod clients;
 pub mod compile;
 pub mod compress;
 pub mod cors;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use weir_config::units::Rate;
 
 use crate::auth::IssuerLive;
+use crate::clients::ClientConnections;
 use crate::limit::Limiter;
 use crate::snapshot::Snapshot;
 
@@ -41,6 +42,7 @@ struct Named {
     services: HashMap<String, Arc<ServiceLive>>,
     limiters: HashMap<LimiterName, Arc<Limiter>>,
     issuers: HashMap<String, Arc<IssuerLive>>,
+    clients: HashMap<String, Arc<ClientConnections>>,
 }
 
 /// What a limiter is found by. The quota belongs to it: the time that a bucket stores means nothing
@@ -91,6 +93,20 @@ impl Live {
         named.issuers.entry(name.to_owned()).or_default().clone()
     }
 
+    /// The connections of this listener by client.
+    #[must_use]
+    pub fn clients(&self, listener: &str) -> Arc<ClientConnections> {
+        let mut named = self.lock();
+        if let Some(known) = named.clients.get(listener) {
+            return known.clone();
+        }
+        named
+            .clients
+            .entry(listener.to_owned())
+            .or_default()
+            .clone()
+    }
+
     /// Forgets what nobody holds any more. The snapshot that was just installed holds all that it
     /// names; one that is being compiled, or that requests still run under, keeps its state alive
     /// and findable as well.
@@ -104,6 +120,9 @@ impl Live {
             .retain(|_, state| Arc::strong_count(state) > 1);
         named
             .issuers
+            .retain(|_, state| Arc::strong_count(state) > 1);
+        named
+            .clients
             .retain(|_, state| Arc::strong_count(state) > 1);
     }
 

@@ -18,6 +18,7 @@ use weir_config::{ConfigError, Document, Position};
 
 use crate::auth::{IssuerLive, RouteAuth};
 use crate::cache::CachePlan;
+use crate::clients::ClientConnections;
 use crate::compress::{CompressPlan, RouteCompress};
 use crate::cors::CorsPlan;
 use crate::health::HealthPlan;
@@ -103,6 +104,8 @@ pub struct Listener {
     pub table: RouteTable,
     /// What it does with connections before, or instead of, HTTP.
     pub tunnels: Tunnels,
+    /// Its connections by client, outliving snapshots.
+    pub clients: Arc<ClientConnections>,
     /// Where it was written.
     pub at: Position,
 }

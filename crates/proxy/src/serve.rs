@@ -230,6 +230,18 @@ pub(crate) fn accepted(
         entry.metrics.closed(worker.index, "full");
         return;
     }
+    // Behind a PROXY header the client is not known yet.
+    let place = match entry.announced_from() {
+        None => entry.place_of(remote.ip()),
+        Some(_) => Ok(None),
+    };
+    let mut place = match place {
+        Ok(place) => place,
+        Err(reason) => {
+            entry.metrics.closed(worker.index, reason);
+            return;
+        }
+    };
     entry.metrics.accepted.add(worker.index, 1);
     connections.add(worker.index, 1);
     let local = proxy_protocol::local(&stream, gate.address);
@@ -245,7 +257,7 @@ pub(crate) fn accepted(
             source: remote,
             destination: local,
         };
-        match greet(&worker, &entry, stream, own).await {
+        match greet(&worker, &entry, stream, own, &mut place).await {
             Ok(Greeted::Http(greeted)) => {
                 let client = Client {
                     remote: greeted.addresses.source,
@@ -274,6 +286,8 @@ pub(crate) fn accepted(
             }
             Err(reason) => entry.metrics.closed(worker.index, reason),
         }
+        // Held to the end of the connection.
+        drop(place);
     });
 }
 

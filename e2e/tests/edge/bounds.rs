@@ -247,3 +247,89 @@ async fn more_connections_than_allowed_are_closed_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn one_client_has_only_so_many_connections_of_a_listener() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let gateway = gateway_with(", client_connections_max: 3", "", &upstream).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut connection = Client::http1().connect(&gateway.url("/")).await.unwrap();
+        assert_eq!(connection.get("/x").await.unwrap().status, 200);
+        held.push(connection);
+    }
+    assert!(Client::http1().get(&gateway.url("/x")).await.is_err());
+    let labels = [("listener", "web"), ("reason", "client-full")];
+    let metrics = gateway.metrics().await;
+    let closed = metrics.sum("weir_listener_connections_closed_total", &labels);
+    assert!(closed >= 1.0, "{closed}");
+    // Somebody else is not concerned.
+    assert!(from("127.0.0.9", gateway.web()).await.contains(" 200 "));
+    held.pop();
+    weir_testkit::eventually::eventually(DEADLINE, async || {
+        Client::http1().get(&gateway.url("/x")).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_behind_balancers_are_counted_by_who_they_are() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let listener = ", client_connections_max: 1, proxy_protocol: { from: 127.0.0.1 }";
+    let gateway = gateway_with(listener, "", &upstream).await;
+    let get = |client: &str| {
+        format!("PROXY TCP4 {client} 198.51.100.7 1000 80\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    };
+    // Kept open until its deadline.
+    let pause = Duration::from_millis(700);
+    let web = gateway.web();
+    let first = get("192.0.2.1");
+    let first = tokio::spawn(async move { raw(web, first, pause).await });
+    weir_testkit::eventually::eventually(DEADLINE, async || upstream.request_count() == 1).await;
+    let more = raw(web, get("192.0.2.1"), DEADLINE).await;
+    assert!(
+        more.bytes.is_empty() && more.ending != Ending::Open,
+        "{}",
+        more.text()
+    );
+    let other = raw(web, get("192.0.2.2"), Duration::from_millis(300)).await;
+    assert_eq!(other.status(), Some(200), "{}", other.text());
+    assert_eq!(first.await.unwrap().status(), Some(200));
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_not_one_client() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let place = Place::new();
+    let yaml = format!(
+        "
+        trusted_proxies: [127.0.0.1]
+        listeners: {{ web: {{ bind: \"{}\", client_connections_max: 1 }} }}
+        services: {{ app: {{ endpoints: [\"{}\"] }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        place.web,
+        upstream.addr()
+    );
+    let gateway = place.start(&yaml).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut connection = Client::http1().connect(&gateway.url("/")).await.unwrap();
+        assert_eq!(connection.get("/x").await.unwrap().status, 200);
+        held.push(connection);
+    }
+}
+
+/// A GET from this address of loopback.
+async fn from(local: &str, to: std::net::SocketAddr) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{local}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(to).await.unwrap();
+    let request = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -14,6 +14,7 @@ use super::routes::{self, Compiled, MESH};
 use super::services::{self, INBOUND};
 use super::tunnels;
 use crate::compress::CompressPlan;
+use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
 use crate::route::RouteTable;
 use crate::route::path::Rules;
@@ -82,14 +83,20 @@ pub(super) fn build(
     role: &Role,
     services: &[Service],
     routes: &mut Compiled,
+    live: &Live,
 ) -> Vec<Listener> {
     match role {
-        Role::Gateway => gateway(document, services, routes),
+        Role::Gateway => gateway(document, services, routes, live),
         Role::Sidecar { .. } => vec![mesh(document, routes), inbound(document, routes)],
     }
 }
 
-fn gateway(document: &Document, services: &[Service], routes: &Compiled) -> Vec<Listener> {
+fn gateway(
+    document: &Document,
+    services: &[Service],
+    routes: &Compiled,
+    live: &Live,
+) -> Vec<Listener> {
     let listener = |(name, config): &(weir_config::Located<String>, _)| {
         let config: &weir_config::listener::Listener = config;
         let attached = routes.kept.iter().enumerate().filter(|(_, route)| {
@@ -113,6 +120,7 @@ fn gateway(document: &Document, services: &[Service], routes: &Compiled) -> Vec<
             underscores: config.headers_with_underscores,
             table: RouteTable::build(attached.map(|(index, route)| (id(index), &route.matcher))),
             tunnels: tunnels::build(document, services, config),
+            clients: live.clients(&name.value),
             at: config.at,
         }
     };
@@ -151,6 +159,7 @@ fn mesh(document: &Document, routes: &mut Compiled) -> Listener {
         underscores: Underscores::Allow,
         table: table(0, first).or_else(table(first, routes.kept.len())),
         tunnels: Tunnels::default(),
+        clients: Arc::default(),
         at: Position::default(),
     }
 }
@@ -179,6 +188,7 @@ fn inbound(document: &Document, routes: &mut Compiled) -> Listener {
         underscores: Underscores::Allow,
         table: RouteTable::build([(id(index), matcher)]),
         tunnels: Tunnels::default(),
+        clients: Arc::default(),
         at,
     }
 }

@@ -235,10 +235,12 @@ impl Question {
 pub(super) fn listener_text(listener: &Listener) -> String {
     match &listener.config {
         Some(config) => format!(
-            "`{}` at {}{}",
+            "`{}` at {}{}, at most {} connections, {} of one client",
             listener.name,
             config.bind,
-            expected_header(config)
+            expected_header(config),
+            config.connections_max,
+            config.client_connections_max,
         ),
         None => format!("`{}` of a sidecar", listener.name),
     }

@@ -257,7 +257,7 @@ routes: [{ path: "/*", to: users }]
     let explanation = explained(&gateway(yaml), &get("/x"));
     let listener = said(&explanation, "listener")[0].0;
     assert!(
-        listener.ends_with("behind PROXY headers from 10.0.0.0/8, fd00::/8 alone"),
+        listener.contains("behind PROXY headers from 10.0.0.0/8, fd00::/8 alone"),
         "{listener}"
     );
     let service = said(&explanation, "service");

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
+use weir_policy::clients::ClientPlace;
 use weir_policy::proxy_protocol::Addresses;
 use weir_policy::refusal::Code;
 use weir_telemetry::termination::Termination;
@@ -42,18 +43,23 @@ pub(super) struct Http {
 }
 
 /// Finds out what there is to know before the first request; `own` are the addresses of the
-/// connection itself.
+/// connection itself. A client that is known from its PROXY header alone gets its place here.
 pub(super) async fn greet(
     worker: &Rc<Worker>,
     entry: &Entry,
     mut stream: TcpStream,
     own: Addresses,
+    place: &mut Option<ClientPlace>,
 ) -> Result<Greeted, &'static str> {
     let _ = stream.set_nodelay(true);
     let addresses = match entry.announced_from() {
         None => own,
         // Boxed: rare, and every connection would carry its size.
-        Some(networks) => Box::pin(announced(entry, &mut stream, own, networks)).await?,
+        Some(networks) => {
+            let addresses = Box::pin(announced(entry, &mut stream, own, networks)).await?;
+            *place = entry.place_of(addresses.source.ip())?;
+            addresses
+        }
     };
     let tunnels = entry.tunnels();
     let tunnel = |socket, plan, server_name| {

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rustls::{ClientConfig, ServerConfig};
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::service::Protocol;
 use weir_identity::Identity;
+use weir_policy::clients::ClientPlace;
 use weir_policy::framing::{self, Fault};
 use weir_policy::snapshot::{ListenerId, RouteId, Service, ServiceId, Snapshot};
 use weir_policy::tunnel::Tunnels;
@@ -170,6 +172,24 @@ impl Entry {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// A place for one more connection of a client, where it is counted: a trusted proxy stands for
+    /// many.
+    pub(crate) fn place_of(&self, client: IpAddr) -> Result<Option<ClientPlace>, &'static str> {
+        let snapshot = &self.installed.snapshot;
+        let listener = snapshot.listener(self.listener);
+        let Some(config) = &listener.config else {
+            return Ok(None);
+        };
+        let client = client.to_canonical();
+        if snapshot.trusts(client) {
+            return Ok(None);
+        }
+        let place = listener
+            .clients
+            .enter(client, config.client_connections_max);
+        place.map(Some).ok_or("client-full")
     }
 
     /// From which networks connections are to begin with a PROXY header; all others are closed.
