@@ -326,12 +326,14 @@ async fn tls_is_opened_in_front_and_made_behind() {
     assert_eq!(answer.text(), "plain");
     assert_eq!(gateway.get("/x").await.text(), "closed");
     eventually(DEADLINE, async || gateway.access_log().len() == 2).await;
-    let schemes: Vec<_> = gateway
-        .access_log()
-        .iter()
-        .map(|line| line["scheme"].clone())
-        .collect();
-    assert_eq!(schemes, ["tls", "tcp"]);
+    // Each worker writes its own lines: their order says nothing.
+    let lines = gateway.access_log();
+    for scheme in ["tls", "tcp"] {
+        assert!(
+            lines.iter().any(|line| line["scheme"] == scheme),
+            "{lines:?}"
+        );
+    }
     // No HTTP was read: nothing was added to it.
     assert_eq!(plain.last_request().header("x-forwarded-for"), None);
 }
