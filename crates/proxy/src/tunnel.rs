@@ -4,9 +4,7 @@
 //! A tunnel is pinned to nothing of the configuration once it stands, and lives on whatever
 //! changes; a drain waits for it until its deadline. While nothing moves it holds no buffer.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use weir_policy::balance::{Chosen, Tried};
@@ -17,8 +15,6 @@ use weir_policy::refusal::{Code, Refusal};
 use weir_policy::tunnel::{self, Connecting, PlanId};
 use weir_telemetry::termination::Termination;
 
-use crate::alarm::Alarm;
-use crate::clock;
 use crate::connect::{self, ConnectError, Open, Plan};
 use crate::outcome;
 use crate::proxy_protocol::Ends;
@@ -26,9 +22,10 @@ use crate::record::{TunnelLedger, failure_label};
 use crate::wire::Socket;
 use crate::worker::{Entry, Worker};
 
+mod both_ways;
 mod flow;
 
-use flow::{Broke, Flow};
+pub(crate) use both_ways::{End, both_ways};
 
 /// A client's connection that is to be passed on.
 #[derive(Debug)]
@@ -148,7 +145,7 @@ async fn pause(worker: &Worker, after: Duration, now: Moment) -> Moment {
     worker.clock.now()
 }
 
-/// Copies both ways until both sides have ended, one breaks, or nothing moves for too long.
+/// Copies both ways and tells who is left how it ended.
 async fn copy(
     worker: &Rc<Worker>,
     mut client: Socket,
@@ -156,63 +153,20 @@ async fn copy(
     idle: Duration,
     ledger: &TunnelLedger,
 ) -> Termination {
-    let (mut up, mut down) = (Flow::default(), Flow::default());
-    let mut moved = worker.clock.now().nanos;
-    let mut alarm: Option<Alarm> = None;
-    let end = poll_fn(|cx| {
-        let endpoint = &mut open.socket;
-        let mut scratch = worker.scratch.borrow_mut();
-        let before = (up.bytes, down.bytes);
-        let sent = up.poll(cx, &mut client, endpoint, &mut scratch);
-        let answered = down.poll(cx, endpoint, &mut client, &mut scratch);
-        drop(scratch);
-        if before != (up.bytes, down.bytes) {
-            moved = worker.clock.now().nanos;
-            ledger.moved(up.bytes, down.bytes);
-        }
-        let broke = |side, error| {
-            tracing::debug!(%error, ?side, "a connection that is passed on broke");
-            Poll::Ready(Err(side))
-        };
-        match (sent, answered) {
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
-            (Poll::Ready(Err(Broke::Source(error))), _)
-            | (_, Poll::Ready(Err(Broke::Sink(error)))) => return broke(Side::Client, error),
-            (Poll::Ready(Err(Broke::Sink(error))), _)
-            | (_, Poll::Ready(Err(Broke::Source(error)))) => return broke(Side::Endpoint, error),
-            _ => {}
-        }
-        let when = clock::instant(moved) + idle;
-        let alarm = alarm.get_or_insert_with(|| worker.alarms.take(when));
-        alarm.poll(when, cx).map(|()| Err(Side::Neither))
-    })
-    .await;
-    if let Some(alarm) = alarm {
-        worker.alarms.give(alarm);
-    }
-    match end {
-        Ok(()) => Termination::Ok,
+    let moved = |received, sent| ledger.moved(received, sent);
+    match both_ways(worker, &mut client, &mut open.socket, idle, moved).await {
+        End::Whole => Termination::Ok,
+        End::Idle => Termination::IdleTimeout,
         // Who is left must not take what broke off for the end.
-        Err(Side::Client) => {
+        End::Client => {
             open.socket.reset();
             Termination::ClientGoneDuringBody
         }
-        Err(Side::Endpoint) => {
-            client.reset();
-            match down.bytes {
-                0 => Termination::UpstreamResetBeforeBytes,
-                _ => Termination::UpstreamResetAfterBytes,
+        End::Endpoint { answered } => {
+            if !answered {
+                client.reset();
             }
+            ledger.endpoint_broke()
         }
-        Err(Side::Neither) => Termination::IdleTimeout,
     }
-}
-
-/// Who broke a tunnel off.
-#[derive(Debug, Clone, Copy)]
-enum Side {
-    Client,
-    Endpoint,
-    /// Nobody: nothing moved for too long.
-    Neither,
 }

@@ -1,7 +1,7 @@
 //! One worker: a thread with its own runtime, listeners, connections and pools. Nothing here is
 //! shared with another worker except what policy keeps live and the sharded metrics.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -114,7 +114,7 @@ pub(crate) struct Worker {
     /// They have been waited for long enough.
     pub(crate) tunnels_end: Notify,
     /// What tunnels read into, one at a time.
-    pub(crate) scratch: RefCell<Vec<u8>>,
+    scratch: RefCell<Vec<u8>>,
     next_connection: Cell<u64>,
     /// Connections that have not shown their protocol yet.
     greeting: Cell<i64>,
@@ -334,6 +334,15 @@ impl Worker {
         }
     }
 
+    /// A buffer for what is passed on at once. Nobody may hold it over an `await`.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Vec<u8>> {
+        let mut scratch = self.scratch.borrow_mut();
+        if scratch.is_empty() {
+            scratch.resize(SCRATCH_BYTES, 0);
+        }
+        scratch
+    }
+
     /// So many more connections are being passed on. Each counts as an exchange to its end, so that
     /// draining waits for it.
     pub(crate) fn tunnels(&self, change: i64) {
@@ -342,7 +351,6 @@ impl Worker {
         WorkerStats::add(&self.stats.in_flight, change);
         if change > 0 {
             WorkerStats::add(&self.stats.exchanges, change);
-            self.scratch.borrow_mut().resize(SCRATCH_BYTES, 0);
         } else {
             self.connection_closed.notify_one();
         }

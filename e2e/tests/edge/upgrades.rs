@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use weir_e2e::DEADLINE;
 use weir_e2e::command;
 use weir_e2e::lone::{Lone, peer_file, peer_program};
@@ -132,4 +133,59 @@ async fn a_switch_that_nobody_asked_for_is_not_passed_on() {
     gateway
         .assert_refused(&answer, 502, "upstream-protocol")
         .await;
+}
+
+/// Switches, reads a little, says something and hangs up while more is being sent to it.
+async fn speaks_and_hangs_up(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut piece = vec![0; 16 * 1024];
+    let head = stream.read(&mut piece).await?;
+    assert!(
+        piece[..head].ends_with(b"\r\n\r\n"),
+        "the head in one piece"
+    );
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    stream.write_all(switch).await?;
+    let mut read = 0;
+    while read < 100_000 {
+        read += stream.read(&mut piece).await?;
+    }
+    stream.write_all(LAST_WORDS).await
+}
+
+const LAST_WORDS: &[u8] = b"1002 and goodbye";
+
+#[tokio::test]
+async fn the_last_words_of_a_service_arrive_though_the_client_still_sends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = gateway_to(listener.local_addr().unwrap(), "").await;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(speaks_and_hangs_up(stream));
+        }
+    });
+    let fields = HANDSHAKE.map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = format!("GET /x HTTP/1.1\r\nhost: a\r\n{}\r\n", fields.concat());
+    for round in 0..20 {
+        let mut stream = TcpStream::connect(gateway.web()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let read = tokio::time::timeout(DEADLINE, stream.read(&mut answer));
+        let read = read.await.unwrap().unwrap();
+        answer.truncate(read);
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{round}");
+        let (mut reader, mut writer) = stream.into_split();
+        // Sends until nobody takes it.
+        let sending =
+            tokio::spawn(async move { while writer.write_all(&[b'x'; 4096]).await.is_ok() {} });
+        // How it ends, with or without a reset, says nothing about what came before.
+        let rest = tokio::time::timeout(DEADLINE, reader.read_to_end(&mut answer));
+        let _ = rest.await.unwrap();
+        assert!(
+            answer.ends_with(LAST_WORDS),
+            "{round}: {} bytes",
+            answer.len()
+        );
+        sending.await.unwrap();
+    }
 }

@@ -115,6 +115,14 @@ impl TunnelLedger {
         }
     }
 
+    /// How it ends when the endpoint breaks it off.
+    pub(crate) fn endpoint_broke(&self) -> Termination {
+        match self.sent_bytes.get() {
+            0 => Termination::UpstreamResetBeforeBytes,
+            _ => Termination::UpstreamResetAfterBytes,
+        }
+    }
+
     /// Ends it before it stood.
     pub(crate) fn refused(mut self, code: Code, termination: Termination) -> &'static str {
         self.refused = Some(code);

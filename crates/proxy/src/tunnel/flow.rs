@@ -1,5 +1,8 @@
 //! One direction of a tunnel.
 //!
+//! A side that takes no more bytes may still have something to say: what was meant for it is then
+//! read and dropped, and the other direction goes on to its own end.
+//!
 //! What is read goes into a buffer that all tunnels of a worker share and from there straight to
 //! the other side. Only what that side does not take at once is kept, so that a tunnel in which
 //! nothing moves holds no memory, and a stalled one at most one buffer per direction.
@@ -9,15 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Which end of a flow broke.
-#[derive(Debug)]
-pub(super) enum Broke {
-    /// Where bytes go.
-    Sink(io::Error),
-    /// Where bytes come from.
-    Source(io::Error),
-}
 
 /// Bytes from one side to the other.
 #[derive(Debug, Default)]
@@ -39,24 +33,32 @@ enum Phase {
     /// The source has ended; the sink is to be told.
     Ending,
     Ended,
+    /// The sink is broken; what still comes is dropped.
+    Dropping,
 }
 
 impl Flow {
-    /// Moves what can be moved; ready when the source has ended and the sink has all of it.
+    /// Moves what can be moved; ready when nothing more will arrive: the source has ended and the
+    /// sink has all of it, or the sink is broken.
+    ///
+    /// # Errors
+    /// When the source breaks.
     pub(super) fn poll<S, T>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut S,
         sink: &mut T,
         scratch: &mut [u8],
-    ) -> Poll<Result<(), Broke>>
+    ) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
         T: AsyncWrite + Unpin,
     {
         loop {
-            if !self.kept.is_empty() {
-                ready!(self.poll_kept(cx, sink)).map_err(Broke::Sink)?;
+            if !self.kept.is_empty()
+                && let Err(error) = ready!(self.poll_kept(cx, sink))
+            {
+                self.sink_broke(&error);
             }
             match self.phase {
                 Phase::Copying => ready!(self.poll_piece(cx, source, sink, scratch))?,
@@ -66,6 +68,43 @@ impl Flow {
                     self.phase = Phase::Ended;
                 }
                 Phase::Ended => return Poll::Ready(Ok(())),
+                Phase::Dropping => {
+                    self.poll_drop(cx, source, scratch)?;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Whether the sink broke before it had everything.
+    pub(super) fn is_cut(&self) -> bool {
+        self.phase == Phase::Dropping
+    }
+
+    fn sink_broke(&mut self, error: &io::Error) {
+        tracing::debug!(%error, "one side of a tunnel takes no more");
+        (self.kept, self.taken) = (Vec::new(), 0);
+        self.phase = Phase::Dropping;
+    }
+
+    /// Reads what is there, for nobody.
+    fn poll_drop<S>(
+        &self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        scratch: &mut [u8],
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + Unpin,
+    {
+        loop {
+            let mut read = ReadBuf::new(scratch);
+            match Pin::new(&mut *source).poll_read(cx, &mut read) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return Ok(()),
+            }
+            if read.filled().is_empty() {
+                return Ok(());
             }
         }
     }
@@ -89,18 +128,21 @@ impl Flow {
         source: &mut S,
         sink: &mut T,
         scratch: &mut [u8],
-    ) -> Poll<Result<(), Broke>>
+    ) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
         T: AsyncWrite + Unpin,
     {
         let mut read = ReadBuf::new(scratch);
         match Pin::new(source).poll_read(cx, &mut read) {
-            Poll::Ready(result) => result.map_err(Broke::Source)?,
+            Poll::Ready(result) => result?,
             Poll::Pending => {
                 // TLS may hold a part of what it took.
                 if self.unflushed {
-                    ready!(Pin::new(sink).poll_flush(cx)).map_err(Broke::Sink)?;
+                    if let Err(error) = ready!(Pin::new(sink).poll_flush(cx)) {
+                        self.sink_broke(&error);
+                        return Poll::Ready(Ok(()));
+                    }
                     self.unflushed = false;
                 }
                 return Poll::Pending;
@@ -115,10 +157,13 @@ impl Flow {
         self.unflushed = true;
         while !rest.is_empty() {
             match Pin::new(&mut *sink).poll_write(cx, rest) {
-                Poll::Ready(written) => {
-                    let written = written.and_then(some).map_err(Broke::Sink)?;
-                    rest = &rest[written..];
-                }
+                Poll::Ready(written) => match written.and_then(some) {
+                    Ok(written) => rest = &rest[written..],
+                    Err(error) => {
+                        self.sink_broke(&error);
+                        return Poll::Ready(Ok(()));
+                    }
+                },
                 Poll::Pending => {
                     self.kept = rest.to_vec();
                     return Poll::Pending;
@@ -174,13 +219,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn which_side_broke_is_told() {
+    async fn a_sink_that_breaks_ends_the_flow_and_the_rest_is_dropped() {
         let (mut client, mut source) = duplex(100);
         let (mut sink, endpoint) = duplex(100);
         drop(endpoint);
-        client.write_all(b"x").await.unwrap();
         let mut flow = Flow::default();
-        let end = poll_fn(|cx| flow.poll(cx, &mut source, &mut sink, &mut [0; 10])).await;
-        assert!(matches!(end, Err(Broke::Sink(_))), "{end:?}");
+        let mut poll = async || {
+            poll_fn(|cx| flow.poll(cx, &mut source, &mut sink, &mut [0; 10]))
+                .await
+                .unwrap();
+            flow.is_cut()
+        };
+        for _ in 0..5 {
+            // Ten times its buffer would not go through if nobody read.
+            client.write_all(&[0; 100]).await.unwrap();
+            assert!(poll().await);
+        }
     }
 }
