@@ -49,6 +49,11 @@ impl Seats {
         self.lane_of(&chosen.member)
     }
 
+    /// Every lane, in no order.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Rc<Lane>> {
+        self.lanes.values()
+    }
+
     /// The lane to a member.
     pub(crate) fn lane_of(&self, member: &Arc<Member>) -> Option<&Rc<Lane>> {
         self.lanes.get(&Arc::as_ptr(member))

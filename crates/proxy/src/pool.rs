@@ -3,9 +3,11 @@
 //! A [`Lane`] holds the connections to one endpoint: idle HTTP/1.1 senders, the most recently used
 //! on top, and shared HTTP/2 connections. An exchange takes a [`Line`] from it and gives it back
 //! at the end of the response's body. Lanes are keyed by what makes connections interchangeable
-//! (address, connection class, identity), so they survive every reload that does not touch that.
+//! (address, connection class, identity), so they survive every reload that does not touch that. A
+//! lane that nothing in force leads to is retired: its idle connections close at once, the others
+//! when the exchange on them ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -19,6 +21,8 @@ pub(crate) use line::{H1Line, Line, Shared};
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     lanes: RefCell<HashMap<LaneKey, Rc<Lane>, foldhash::fast::RandomState>>,
+    /// Counts calls of [`Pool::retire_unused`].
+    round: Cell<u64>,
 }
 
 impl Pool {
@@ -33,10 +37,14 @@ impl Pool {
         lane
     }
 
-    /// Forgets lanes that nothing refers to any more; their idle connections close.
-    pub(crate) fn retain_used(&self) {
+    /// Retires and forgets every lane that is not in use. `each_in_use` calls what it is given with
+    /// those that are; who holds a lane beyond that is an exchange that will end.
+    pub(crate) fn retire_unused(&self, each_in_use: impl FnOnce(&dyn Fn(&Lane))) {
+        let round = self.round.get() + 1;
+        self.round.set(round);
+        each_in_use(&|lane| lane.mark(round));
         self.lanes.borrow_mut().retain(|_, lane| {
-            let used = Rc::strong_count(lane) > 1 + lane.open();
+            let used = lane.is_marked(round);
             if !used {
                 lane.retire();
             }

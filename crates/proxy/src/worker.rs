@@ -241,7 +241,7 @@ impl Worker {
         });
         drop(gates);
         self.checks.follow(self, &installed);
-        self.pool.retain_used();
+        installed.retire_lanes(&self.pool);
         installed
     }
 
@@ -274,8 +274,8 @@ impl Worker {
         if let Some(installed) = &*self.installed.borrow() {
             installed.set_members(service, &roster, &self.pool);
             self.checks.follow(self, installed);
+            installed.retire_lanes(&self.pool);
         }
-        self.pool.retain_used();
     }
 
     fn drain(self: &Rc<Self>, within: Duration, done: oneshot::Sender<()>) {

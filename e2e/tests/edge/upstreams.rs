@@ -1,5 +1,7 @@
 //! What the gateway speaks to services: HTTP/2, TLS with an own root, and connections kept alive.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use weir_e2e::DEADLINE;
 use weir_e2e::lone::{Lone, Place};
 use weir_testkit::authority::Authority;
@@ -259,4 +261,74 @@ async fn a_list_of_endpoints_in_a_file_is_followed() {
     std::fs::write(&list, format!("[\"{}\"]\n", two.addr())).unwrap();
     eventually(DEADLINE, async || gateway.get("/x").await.text() == "two").await;
     assert_eq!(held.get("/x").await.unwrap().text(), "two");
+}
+
+#[tokio::test]
+async fn a_busy_connection_to_a_removed_endpoint_closes_with_its_last_exchange() {
+    for (protocol, version) in [("http1", "HTTP/1.1"), ("http2", "HTTP/2")] {
+        let start = |name: &'static str| {
+            let builder = Upstream::builder(Reply::ok(name));
+            let builder = if protocol == "http2" {
+                builder.http2()
+            } else {
+                builder
+            };
+            builder.start()
+        };
+        let (old, new) = (start("old"), start("new"));
+        let place = Place::new().arg("--workers=1");
+        let list = place.directory().join("endpoints.yaml");
+        std::fs::write(&list, format!("[\"{}\"]\n", old.addr())).unwrap();
+        let yaml = format!(
+            "
+            listeners: {{ web: {{ bind: \"{}\", client_rate_min: 0B }} }}
+            services: {{ app: {{ file: \"{}\", protocol: {protocol} }} }}
+            routes: [{{ path: \"/*\", to: app }}]
+            ",
+            place.web,
+            list.display()
+        );
+        let gateway = place.start(&yaml).await;
+        eventually(DEADLINE, async || gateway.get("/x").await.text() == "old").await;
+        assert_eq!(old.last_request().version, version);
+
+        // The endpoint waits for the rest of the body when it is removed.
+        let mut client = TcpStream::connect(gateway.web()).await.unwrap();
+        let head = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo";
+        let before = old.request_count();
+        client.write_all(head).await.unwrap();
+        old.wait_for_requests(before + 1, DEADLINE).await;
+        std::fs::write(&list, format!("[\"{}\"]\n", new.addr())).unwrap();
+        eventually(DEADLINE, async || gateway.get("/x").await.text() == "new").await;
+        let one_left = async || match old.open_connections() {
+            1 => Ok(()),
+            open => Err(format!("{open} connections")),
+        };
+        eventually(DEADLINE, one_left).await;
+        let asked = old.request_count();
+
+        client.write_all(b"dy").await.unwrap();
+        let mut answer = String::new();
+        let until_its_body = async {
+            while !answer.contains("\r\nold") {
+                let mut piece = [0; 1024];
+                let count = client.read(&mut piece).await.unwrap();
+                assert!(count > 0, "{answer}");
+                answer.push_str(&String::from_utf8_lossy(&piece[..count]));
+            }
+        };
+        let in_time = tokio::time::timeout(DEADLINE, until_its_body).await;
+        assert!(in_time.is_ok(), "{protocol}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{protocol}: {answer}");
+        // Well before a connection that stands idle would be closed (45 s).
+        let closed = async || match old.open_connections() {
+            0 => Ok(()),
+            open => Err(format!("{protocol}: {open} connections")),
+        };
+        eventually(DEADLINE, closed).await;
+        for _ in 0..5 {
+            assert_eq!(gateway.get("/x").await.text(), "new");
+        }
+        assert_eq!(old.request_count(), asked);
+    }
 }

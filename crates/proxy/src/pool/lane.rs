@@ -61,6 +61,8 @@ pub(crate) struct Lane {
     opening: Cell<bool>,
     /// No service uses this lane any more.
     retired: Cell<bool>,
+    /// The last round in which it was in use.
+    round: Cell<u64>,
     freed: Notify,
 }
 
@@ -113,6 +115,7 @@ impl Lane {
             open: Cell::new(0),
             opening: Cell::new(false),
             retired: Cell::new(false),
+            round: Cell::new(0),
             freed: Notify::new(),
         }
     }
@@ -156,11 +159,6 @@ impl Lane {
         self.freed.notified().await;
     }
 
-    /// Connections open, idle ones included.
-    pub(super) fn open(&self) -> usize {
-        self.open.get() as usize
-    }
-
     /// Connections open or being made, idle ones included.
     pub(crate) fn open_now(&self) -> u32 {
         self.open.get()
@@ -181,14 +179,16 @@ impl Lane {
         self.freed.notify_one();
     }
 
-    /// Offers a new HTTP/2 connection to every exchange.
+    /// Offers a new HTTP/2 connection to every exchange, unless it is for one alone.
     pub(crate) fn share(
         self: &Rc<Self>,
         sender: http2::SendRequest<Upload>,
         shared: Rc<Shared>,
     ) -> H2Line {
         let line = H2Line::new(sender, Rc::clone(&shared), Rc::clone(self));
-        self.shared.borrow_mut().push(shared);
+        if !self.single_use && !self.retired.get() {
+            self.shared.borrow_mut().push(shared);
+        }
         self.freed.notify_waiters();
         line
     }
@@ -196,6 +196,15 @@ impl Lane {
     /// Lets one waiting exchange look again.
     pub(super) fn notify(&self) {
         self.freed.notify_one();
+    }
+
+    /// It is in use in this round.
+    pub(super) fn mark(&self, round: u64) {
+        self.round.set(round);
+    }
+
+    pub(super) fn is_marked(&self, round: u64) -> bool {
+        self.round.get() == round
     }
 
     /// No service uses this lane any more: idle connections close now, others after their use.

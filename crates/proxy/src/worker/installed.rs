@@ -95,6 +95,15 @@ impl Installed {
         &self.service_metrics[service.0 as usize]
     }
 
+    /// Retires every lane that leads to nobody in these services any more.
+    pub(super) fn retire_lanes(&self, pool: &Pool) {
+        pool.retire_unused(|mark| {
+            for seats in &self.seats {
+                seats.borrow().lanes().for_each(|lane| mark(lane));
+            }
+        });
+    }
+
     pub(super) fn set_members(&self, name: &str, roster: &Roster, pool: &Pool) {
         for (service, seats) in self.snapshot.services.iter().zip(&self.seats) {
             if &*service.name == name {
