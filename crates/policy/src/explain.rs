@@ -365,7 +365,7 @@ fn prepared(
         snapshot,
         admitted,
         question.secure,
-        question.remote,
+        &question.remote.into(),
         &mut head,
     );
     let value = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -20,7 +20,7 @@ use crate::note::Note;
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
 use crate::resilience::{self, Consent, RetryPlan, TimeoutPlan};
-use crate::rewrite::{Filled, add_via, is_forgeable, strip_response, strip_trailers};
+use crate::rewrite::{Filled, Remote, add_via, is_forgeable, strip_response, strip_trailers};
 use crate::route::Params;
 use crate::shaping::{Delayed, GaveUp, Left, MirrorPlan, mirror};
 use crate::snapshot::{ListenerId, RouteId, ServiceId, Snapshot};
@@ -266,7 +266,7 @@ pub fn prepare(
     snapshot: &Snapshot,
     admitted: &Admitted,
     secure: bool,
-    remote: IpAddr,
+    remote: &Remote,
     head: &mut request::Parts,
 ) {
     prepare::prepare(snapshot, admitted, secure, remote, head);

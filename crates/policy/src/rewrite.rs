@@ -20,6 +20,7 @@ use http::uri::{PathAndQuery, Uri};
 
 pub use answer::{RedirectPlan, RespondPlan};
 pub use filled::{Filled, NewHost};
+pub use forwarding::Remote;
 pub use headers::HeaderPlan;
 pub use new_path::NewPath;
 pub use template::{Template, TemplateFault, Values};

@@ -214,8 +214,8 @@ impl Exchange {
         let websocket = client
             .as_ref()
             .map(|_| WebSocket::new(&head.headers, extended));
-        let (secure, remote) = (connection.secure, connection.remote.ip());
-        pipeline::prepare(snapshot, &admitted, secure, remote, &mut head);
+        let (secure, origin) = (connection.secure, &connection.origin);
+        pipeline::prepare(snapshot, &admitted, secure, origin, &mut head);
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
         let visit = match stored::enter(errand, connection, &entry, &admitted, &head, at) {

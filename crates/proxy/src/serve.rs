@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use weir_policy::framing::Fault;
 use weir_policy::moment::Moment;
 use weir_policy::proxy_protocol::Addresses;
+use weir_policy::rewrite::Remote;
 
 use crate::body::{Never, Reply};
 use crate::listen::Gate;
@@ -66,6 +67,8 @@ pub(crate) struct ClientConnection {
     pub(crate) gate: Rc<Gate>,
     /// The client, as a PROXY header has it where one is expected.
     pub(crate) remote: SocketAddr,
+    /// Its address as it is told to services.
+    pub(crate) origin: Remote,
     /// Where it connected to.
     pub(crate) local: SocketAddr,
     pub(crate) secure: bool,
@@ -107,6 +110,7 @@ impl ClientConnection {
             worker: Rc::clone(worker),
             gate: Rc::clone(gate),
             remote: client.remote,
+            origin: client.remote.ip().into(),
             local: client.local,
             secure: client.secure,
             peer: client.peer,

@@ -5,6 +5,7 @@
 //! happen on other threads.
 
 pub mod access_log;
+pub mod address_text;
 mod family;
 mod handles;
 pub mod logging;

@@ -1,15 +1,12 @@
 //! The third phase: the received head becomes the one that leaves.
 
-use std::borrow::Cow;
-use std::net::IpAddr;
-
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderValue, Uri, request};
 use weir_config::criticality::Criticality;
 
 use super::Admitted;
 use crate::resilience::criticality::{CRITICALITY_HEADER, class_of};
-use crate::rewrite::{self, NewHost, Origin};
+use crate::rewrite::{self, NewHost, Origin, Remote};
 use crate::route::host;
 use crate::snapshot::{Route, Snapshot};
 
@@ -18,12 +15,12 @@ pub(super) fn prepare(
     snapshot: &Snapshot,
     admitted: &Admitted,
     secure: bool,
-    remote: IpAddr,
+    remote: &Remote,
     head: &mut request::Parts,
 ) {
     let route = snapshot.route(admitted.route);
     let edge = snapshot.listener(admitted.listener).edge;
-    let trusted = edge && snapshot.trusts(remote.to_canonical());
+    let trusted = edge && snapshot.trusts(remote.address);
     let host = asked_host(head);
 
     // In the mesh the field stays as it came, unless the route has something to say.
@@ -121,15 +118,19 @@ fn set_host(
     }
 }
 
-/// The normal form of a host that is not in it.
+/// The normal form of a host that is not in it. It was admitted, so that only capital letters and
+/// a trailing dot can be amiss.
 fn normal_host(asked: &HeaderValue) -> Option<HeaderValue> {
-    let text = asked.to_str().ok()?;
-    let authority = host::parse(text).ok()?;
-    if let Cow::Borrowed(host) = authority.host
-        && !text[host.len()..].starts_with('.')
-    {
+    let mut last = b'.';
+    let mut normal = true;
+    for &byte in asked.as_bytes() {
+        normal &= !(byte.is_ascii_uppercase() || (byte == b':' && last == b'.'));
+        last = byte;
+    }
+    if normal && last != b'.' {
         return None;
     }
+    let authority = host::parse(asked.to_str().ok()?).ok()?;
     let port = authority
         .port
         .map(|port| format!(":{port}"))

@@ -3,7 +3,6 @@
 //! At the edge they are what Weir saw, unless the other side is a trusted proxy: then what it says
 //! is kept, and it is appended to the chain. In the mesh they come from the gateway and are kept.
 
-use std::io::{Cursor, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,11 +10,30 @@ use weir_config::document::Forwarded;
 
 use super::rfc7239;
 
+/// The other side of a client's connection. Its text is made once per connection.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Its address; an IPv4 address mapped to IPv6 is that address.
+    pub(crate) address: IpAddr,
+    text: HeaderValue,
+}
+
+impl From<IpAddr> for Remote {
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        // The text of an address is always a field value.
+        let text = HeaderValue::try_from(address.to_string());
+        Self {
+            address,
+            text: text.unwrap_or(HeaderValue::from_static("")),
+        }
+    }
+}
+
 /// How a request came in.
 #[derive(Debug, Clone)]
-pub(crate) struct Origin {
-    /// Address of the connection's other side.
-    pub(crate) remote: IpAddr,
+pub(crate) struct Origin<'a> {
+    pub(crate) remote: &'a Remote,
     /// Whether it was TLS.
     pub(crate) secure: bool,
     /// The authority it asked for, as sent.
@@ -64,7 +82,7 @@ pub(crate) fn is_forgeable(name: &str) -> bool {
 }
 
 /// Says where a request came from. What a client could have forged is gone already.
-pub(crate) fn forward(headers: &mut HeaderMap, origin: &Origin) {
+pub(crate) fn forward(headers: &mut HeaderMap, origin: &Origin<'_>) {
     if matches!(origin.fields, Forwarded::Both | Forwarded::XForwarded) {
         forward_x(headers, origin);
     }
@@ -74,14 +92,14 @@ pub(crate) fn forward(headers: &mut HeaderMap, origin: &Origin) {
 }
 
 /// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`.
-fn forward_x(headers: &mut HeaderMap, origin: &Origin) {
+fn forward_x(headers: &mut HeaderMap, origin: &Origin<'_>) {
     let keep = !origin.edge || origin.trusted;
-    let remote = origin.remote.to_canonical();
+    let Remote { address, text } = origin.remote;
     let known = keep && headers.contains_key(&FOR);
     if !known {
         // An application's own requests begin at its sidecar: nobody stands behind them.
-        if origin.edge || !remote.is_loopback() {
-            insert(headers, FOR, address(remote));
+        if origin.edge || !address.is_loopback() {
+            headers.insert(FOR, text.clone());
         }
     } else if origin.edge {
         let chain = headers
@@ -92,7 +110,7 @@ fn forward_x(headers: &mut HeaderMap, origin: &Origin) {
         insert(
             headers,
             FOR,
-            HeaderValue::try_from(format!("{chain}, {remote}")).ok(),
+            HeaderValue::try_from(format!("{chain}, {address}")).ok(),
         );
     }
     if origin.edge && !(keep && headers.contains_key(&PROTO)) {
@@ -111,7 +129,7 @@ fn forward_x(headers: &mut HeaderMap, origin: &Origin) {
 }
 
 /// The port that was asked for: a gateway behind a mapping of ports does not know another.
-fn port(origin: &Origin) -> HeaderValue {
+fn port(origin: &Origin<'_>) -> HeaderValue {
     let host = origin.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
     let colon = host.iter().rposition(|byte| !byte.is_ascii_digit());
     let written = colon
@@ -131,15 +149,6 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>)
     }
 }
 
-/// An address as a value; its text is made on the stack and copied once.
-fn address(address: IpAddr) -> Option<HeaderValue> {
-    let mut text = [0; ADDRESS_BYTES_MAX];
-    let mut cursor = Cursor::new(&mut text[..]);
-    write!(cursor, "{address}").ok()?;
-    let bytes = usize::try_from(cursor.position()).ok()?;
-    HeaderValue::from_bytes(text.get(..bytes)?).ok()
-}
-
 fn is_same(name: &str, pattern: &str) -> bool {
     name.len() == pattern.len() && has_prefix(name, pattern)
 }
@@ -152,8 +161,6 @@ fn has_prefix(name: &str, prefix: &str) -> bool {
             .all(|(have, want)| have == want || (have == b'_' && want == b'-'))
 }
 
-/// Longest text of an IPv6 address is 45 bytes.
-const ADDRESS_BYTES_MAX: usize = 48;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -171,7 +178,7 @@ mod tests {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let origin = Origin {
-            remote: "192.0.2.7".parse().unwrap(),
+            remote: &Remote::from("192.0.2.7".parse::<IpAddr>().unwrap()),
             secure: true,
             host: Some(HeaderValue::from_static("shop.example")),
             edge,
@@ -260,7 +267,7 @@ mod tests {
             ("shop.example:", true, "443"),
         ] {
             let origin = Origin {
-                remote: "192.0.2.7".parse().unwrap(),
+                remote: &Remote::from("192.0.2.7".parse::<IpAddr>().unwrap()),
                 secure,
                 host: Some(HeaderValue::from_static(host)),
                 edge: true,

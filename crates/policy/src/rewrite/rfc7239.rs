@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue};
 use super::forwarding::{Origin, read};
 
 /// Adds the element of this hop, behind those of trusted proxies.
-pub(super) fn forward(headers: &mut HeaderMap, origin: &Origin) {
+pub(super) fn forward(headers: &mut HeaderMap, origin: &Origin<'_>) {
     let keep = !origin.edge || origin.trusted;
-    let remote = origin.remote.to_canonical();
+    let remote = origin.remote.address;
     let known = keep && headers.contains_key(FORWARDED);
     // In the mesh it is the gateway's; an application's own requests begin at its sidecar.
     if !origin.edge && (known || remote.is_loopback()) {
@@ -90,25 +90,24 @@ mod tests {
 
     use weir_config::document::Forwarded;
 
+    use super::super::forwarding::Remote;
     use super::*;
 
-    fn origin(remote: &str, edge: bool, trusted: bool) -> Origin {
-        Origin {
-            remote: remote.parse().unwrap(),
+    /// What a hop adds that is `edge` and `trusted`, or not.
+    fn forwarded(remote: &str, (edge, trusted): (bool, bool), before: &[&'static str]) -> String {
+        let origin = Origin {
+            remote: &Remote::from(remote.parse::<IpAddr>().unwrap()),
             secure: true,
             host: Some(HeaderValue::from_static("shop.example:8443")),
             edge,
             trusted,
             fields: Forwarded::Rfc7239,
-        }
-    }
-
-    fn forwarded(origin: &Origin, before: &[&'static str]) -> String {
+        };
         let mut headers = HeaderMap::new();
         for value in before {
             headers.append(FORWARDED, HeaderValue::from_static(value));
         }
-        forward(&mut headers, origin);
+        forward(&mut headers, &origin);
         let value = headers.get(FORWARDED);
         value.map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
     }
@@ -116,28 +115,20 @@ mod tests {
     #[test]
     fn an_element_for_each_hop() {
         let own = "for=192.0.2.7;host=\"shop.example:8443\";proto=https";
-        assert_eq!(forwarded(&origin("192.0.2.7", true, false), &[]), own);
+        let (edge, trusted, mesh) = ((true, false), (true, true), (false, false));
+        assert_eq!(forwarded("192.0.2.7", edge, &[]), own);
         assert_eq!(
-            forwarded(
-                &origin("192.0.2.7", true, true),
-                &["for=10.1.1.1", "for=10.2.2.2"]
-            ),
+            forwarded("192.0.2.7", trusted, &["for=10.1.1.1", "for=10.2.2.2"]),
             format!("for=10.1.1.1, for=10.2.2.2, {own}")
         );
         assert_eq!(
-            forwarded(&origin("2001:db8::1", true, false), &[]),
+            forwarded("2001:db8::1", edge, &[]),
             "for=\"[2001:db8::1]\";host=\"shop.example:8443\";proto=https"
         );
-        // In the mesh.
-        assert_eq!(
-            forwarded(&origin("192.0.2.7", false, false), &[]),
-            "for=192.0.2.7"
-        );
-        assert_eq!(
-            forwarded(&origin("192.0.2.7", false, false), &["for=1.1.1.1"]),
-            "for=1.1.1.1"
-        );
-        assert_eq!(forwarded(&origin("127.0.0.1", false, false), &[]), "");
+        assert_eq!(forwarded("192.0.2.7", mesh, &[]), "for=192.0.2.7");
+        let known = forwarded("192.0.2.7", mesh, &["for=1.1.1.1"]);
+        assert_eq!(known, "for=1.1.1.1");
+        assert_eq!(forwarded("127.0.0.1", mesh, &[]), "");
     }
 
     #[test]

@@ -103,10 +103,9 @@ pub fn parse(text: &str) -> Result<Authority<'_>, HostFault> {
 
 fn split_port(text: &str) -> Result<(&str, Option<u16>), HostFault> {
     // In `[::1]` the last colon belongs to the address.
-    let colon = text
-        .rfind(':')
-        .filter(|&colon| text.rfind(']').is_none_or(|end| end < colon));
-    let Some(colon) = colon else {
+    let bytes = text.as_bytes();
+    let colon = bytes.iter().rposition(|byte| matches!(byte, b':' | b']'));
+    let Some(colon) = colon.filter(|&at| bytes[at] == b':') else {
         return Ok((text, None));
     };
     let digits = &text[colon + 1..];

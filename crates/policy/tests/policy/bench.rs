@@ -140,7 +140,13 @@ impl Ask {
         head.method = self.method.clone();
         head.uri = self.target.parse().unwrap();
         head.headers = self.headers.clone();
-        pipeline::prepare(snapshot, &admitted, self.secure, self.remote, &mut head);
+        pipeline::prepare(
+            snapshot,
+            &admitted,
+            self.secure,
+            &self.remote.into(),
+            &mut head,
+        );
         head
     }
 }

@@ -70,7 +70,7 @@ fn an_absolute_target_becomes_origin_form() {
         .body(())
         .unwrap();
     let (mut head, ()) = request.into_parts();
-    weir_policy::pipeline::prepare(&snapshot, &admitted, false, ask.remote, &mut head);
+    weir_policy::pipeline::prepare(&snapshot, &admitted, false, &ask.remote.into(), &mut head);
     assert_eq!(head.uri, "/plain/a?b");
     assert_eq!(head.headers["host"], "shop.example:80");
     assert_eq!(head.headers["x-forwarded-host"], "SHOP.example:80");

@@ -1,7 +1,8 @@
 //! Writes one JSON object into a byte buffer: no allocation, valid for any bytes.
 
-use std::fmt::Display;
 use std::io::Write;
+
+use crate::address_text::AddressText;
 
 /// Bytes of a value that are kept; what is longer ends in `…`.
 pub(super) const FIELD_BYTES_MAX: usize = 1024;
@@ -10,6 +11,15 @@ pub(super) struct JsonLine<'a> {
     out: &'a mut Vec<u8>,
 }
 
+/// A key as it stands in the line. Its length is known where it is written, so that copying it is
+/// a few moves.
+macro_rules! key {
+    ($name:literal) => {
+        concat!("\"", $name, "\":").as_bytes()
+    };
+}
+pub(super) use key;
+
 impl<'a> JsonLine<'a> {
     pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
@@ -17,17 +27,42 @@ impl<'a> JsonLine<'a> {
     }
 
     /// A value that is known to need no escape: hexadecimal digits, a word of our own.
-    pub(super) fn raw_text(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
+    #[inline(always)]
+    pub(super) fn raw_text(&mut self, key: &'static [u8], value: &[u8]) {
+        self.out.extend_from_slice(key);
         self.out.push(b'"');
         self.out.extend_from_slice(value);
         self.out.extend_from_slice(b"\",");
     }
 
-    pub(super) fn text(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        self.out.push(b'"');
+    #[inline(always)]
+    pub(super) fn text(&mut self, key: &'static [u8], value: &[u8]) {
+        self.out.extend_from_slice(key);
+        self.string(value);
+    }
+
+    #[inline(always)]
+    pub(super) fn optional_text(&mut self, key: &'static [u8], value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn address(&mut self, key: &'static [u8], value: impl Into<AddressText>) {
+        self.raw_text(key, value.into().as_bytes());
+    }
+
+    #[inline(always)]
+    pub(super) fn number(&mut self, key: &'static [u8], value: u64) {
+        self.out.extend_from_slice(key);
+        self.digits(value);
+    }
+
+    fn string(&mut self, value: &[u8]) {
         let kept = bounded(value);
+        self.out.reserve(kept.len() + 3);
+        self.out.push(b'"');
         escape(self.out, kept);
         if kept.len() < value.len() {
             self.out.extend_from_slice("…".as_bytes());
@@ -35,23 +70,14 @@ impl<'a> JsonLine<'a> {
         self.out.extend_from_slice(b"\",");
     }
 
-    pub(super) fn optional_text(&mut self, key: &str, value: Option<&[u8]>) {
-        if let Some(value) = value {
-            self.text(key, value);
+    fn digits(&mut self, value: u64) {
+        // Most numbers of a line are small.
+        match value {
+            0..10 => self.out.push(b'0' + value as u8),
+            _ => self
+                .out
+                .extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
         }
-    }
-
-    /// A value whose text needs no escape: addresses.
-    pub(super) fn display(&mut self, key: &str, value: impl Display) {
-        self.key(key);
-        // Writing into a Vec does not fail.
-        let _ = write!(self.out, "\"{value}\",");
-    }
-
-    pub(super) fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
-        self.out
-            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         self.out.push(b',');
     }
 
@@ -60,12 +86,6 @@ impl<'a> JsonLine<'a> {
         debug_assert_eq!(self.out.last(), Some(&b','));
         self.out.pop();
         self.out.extend_from_slice(b"}\n");
-    }
-
-    fn key(&mut self, key: &str) {
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 }
 
@@ -85,6 +105,14 @@ fn bounded(value: &[u8]) -> &[u8] {
 }
 
 fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    // Nearly every value. Without an early end the compiler looks at many bytes at once.
+    let plain = |all: bool, byte: &u8| {
+        all & (0x20..0x7f).contains(byte) & (*byte != b'"') & (*byte != b'\\')
+    };
+    if value.iter().fold(true, plain) {
+        out.extend_from_slice(value);
+        return;
+    }
     if std::str::from_utf8(value).is_ok() {
         return escape_valid(out, value);
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::json::JsonLine;
+use super::json::{JsonLine, key};
 use crate::termination::Termination;
 use crate::trace_context::TraceId;
 
@@ -74,47 +74,47 @@ impl AccessRecord<'_> {
     /// Appends the line, with its end.
     pub(super) fn write(&self, time: &[u8; super::buffer::TIME_BYTES], out: &mut Vec<u8>) {
         let mut line = JsonLine::begin(out);
-        line.raw_text("time", time);
-        line.text("listener", self.listener.as_bytes());
-        line.display("client", self.client);
+        line.raw_text(key!("time"), time);
+        line.text(key!("listener"), self.listener.as_bytes());
+        line.address(key!("client"), self.client);
         if self.client_port != 0 {
-            line.number("client_port", u64::from(self.client_port));
+            line.number(key!("client_port"), u64::from(self.client_port));
         }
-        line.text("method", self.method.as_bytes());
-        line.text("scheme", self.scheme.as_bytes());
-        line.text("host", self.host);
-        line.text("path", without_query(self.path));
-        line.raw_text("protocol", protocol_name(self.protocol));
-        line.number("status", u64::from(self.status));
+        line.text(key!("method"), self.method.as_bytes());
+        line.text(key!("scheme"), self.scheme.as_bytes());
+        line.text(key!("host"), self.host);
+        line.text(key!("path"), without_query(self.path));
+        line.raw_text(key!("protocol"), protocol_name(self.protocol));
+        line.number(key!("status"), u64::from(self.status));
         if let Some(grpc_status) = self.grpc_status {
-            line.number("grpc_status", u64::from(grpc_status));
+            line.number(key!("grpc_status"), u64::from(grpc_status));
         }
-        line.raw_text("termination", self.termination.code().as_bytes());
-        line.optional_text("reason", self.reason.map(str::as_bytes));
-        line.optional_text("decision_id", self.decision_id.map(str::as_bytes));
-        line.optional_text("route", self.route.map(str::as_bytes));
-        line.optional_text("api_version", self.api_version.map(str::as_bytes));
-        line.optional_text("service", self.service.map(str::as_bytes));
+        line.raw_text(key!("termination"), self.termination.code().as_bytes());
+        line.optional_text(key!("reason"), self.reason.map(str::as_bytes));
+        line.optional_text(key!("decision_id"), self.decision_id.map(str::as_bytes));
+        line.optional_text(key!("route"), self.route.map(str::as_bytes));
+        line.optional_text(key!("api_version"), self.api_version.map(str::as_bytes));
+        line.optional_text(key!("service"), self.service.map(str::as_bytes));
         if let Some(endpoint) = self.endpoint {
-            line.display("endpoint", endpoint);
+            line.address(key!("endpoint"), endpoint);
         }
-        line.number("attempts", u64::from(self.attempts));
-        line.number("request_bytes", self.request_bytes);
-        line.number("response_bytes", self.response_bytes);
-        line.number("duration_us", self.duration_us);
+        line.number(key!("attempts"), u64::from(self.attempts));
+        line.number(key!("request_bytes"), self.request_bytes);
+        line.number(key!("response_bytes"), self.response_bytes);
+        line.number(key!("duration_us"), self.duration_us);
         if let Some(upstream_us) = self.upstream_us {
-            line.number("upstream_us", upstream_us);
+            line.number(key!("upstream_us"), upstream_us);
         }
         if let Some(fault_delay_us) = self.fault_delay_us {
-            line.number("fault_delay_us", fault_delay_us);
+            line.number(key!("fault_delay_us"), fault_delay_us);
         }
-        line.optional_text("fallback", self.fallback.map(str::as_bytes));
+        line.optional_text(key!("fallback"), self.fallback.map(str::as_bytes));
         if let Some(trace_id) = self.trace_id {
-            line.raw_text("trace_id", &trace_id.hex());
+            line.raw_text(key!("trace_id"), &trace_id.hex());
         }
-        line.optional_text("user_agent", self.user_agent);
-        line.optional_text("peer", self.peer.map(str::as_bytes));
-        line.number("revision", self.revision);
+        line.optional_text(key!("user_agent"), self.user_agent);
+        line.optional_text(key!("peer"), self.peer.map(str::as_bytes));
+        line.number(key!("revision"), self.revision);
         line.end();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::json::JsonLine;
+use super::json::{JsonLine, key};
 use crate::termination::Termination;
 
 /// A finished connection that was passed on byte by byte.
@@ -45,28 +45,28 @@ impl TunnelRecord<'_> {
     /// Appends the line, with its end.
     pub(super) fn write(&self, time: &[u8; super::buffer::TIME_BYTES], out: &mut Vec<u8>) {
         let mut line = JsonLine::begin(out);
-        line.raw_text("time", time);
-        line.text("listener", self.listener.as_bytes());
-        line.display("client", self.client.ip().to_canonical());
-        line.number("client_port", u64::from(self.client.port()));
+        line.raw_text(key!("time"), time);
+        line.text(key!("listener"), self.listener.as_bytes());
+        line.address(key!("client"), self.client.ip().to_canonical());
+        line.number(key!("client_port"), u64::from(self.client.port()));
         let scheme: &[u8] = if self.secure { b"tls" } else { b"tcp" };
-        line.raw_text("scheme", scheme);
-        line.optional_text("server_name", self.server_name.map(str::as_bytes));
-        line.raw_text("protocol", b"TCP");
-        line.raw_text("termination", self.termination.code().as_bytes());
-        line.optional_text("reason", self.reason.map(str::as_bytes));
-        line.optional_text("service", self.service.map(str::as_bytes));
+        line.raw_text(key!("scheme"), scheme);
+        line.optional_text(key!("server_name"), self.server_name.map(str::as_bytes));
+        line.raw_text(key!("protocol"), b"TCP");
+        line.raw_text(key!("termination"), self.termination.code().as_bytes());
+        line.optional_text(key!("reason"), self.reason.map(str::as_bytes));
+        line.optional_text(key!("service"), self.service.map(str::as_bytes));
         if let Some(endpoint) = self.endpoint {
-            line.display("endpoint", endpoint);
+            line.address(key!("endpoint"), endpoint);
         }
-        line.number("attempts", u64::from(self.attempts));
-        line.number("request_bytes", self.request_bytes);
-        line.number("response_bytes", self.response_bytes);
-        line.number("duration_us", self.duration_us);
+        line.number(key!("attempts"), u64::from(self.attempts));
+        line.number(key!("request_bytes"), self.request_bytes);
+        line.number(key!("response_bytes"), self.response_bytes);
+        line.number(key!("duration_us"), self.duration_us);
         if let Some(connect_us) = self.connect_us {
-            line.number("connect_us", connect_us);
+            line.number(key!("connect_us"), connect_us);
         }
-        line.number("revision", self.revision);
+        line.number(key!("revision"), self.revision);
         line.end();
     }
 }
