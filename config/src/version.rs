@@ -19,7 +19,7 @@ use crate::yaml::Node;
 
 object! {
     /// The versions of an API. A version that is asked for and is none of them is refused with
-    /// `version-unknown`.
+    /// `api-version-unknown`.
     pub struct Versions {
         check Versions::check;
         /// Where a request says which version it wants: `path.NAME` (a parameter of the route's
@@ -29,7 +29,7 @@ object! {
         pub by: Located<VersionBy> = required(at(version_by())),
         /// The version for requests that name none.
         pub default: Option<Located<String>> =
-            optional(at(name())).note("they are refused with `version-missing`"),
+            optional(at(name())).note("they are refused with `api-version-missing`"),
         /// The versions by name. Requests may leave out or add a `v` before a digit: `v2` is `2`.
         pub of: Vec<(Located<String>, Version)> =
             required(map(name(), of::<Version>()).at_most(VERSIONS_MAX)),
@@ -70,7 +70,7 @@ object! {
 words! {
     /// What becomes of requests for a version whose time is over.
     pub enum AfterSunset {
-        /// They are refused with 410 `version-gone`.
+        /// They are refused with 410 `api-version-gone`.
         Refuse = "refuse",
         /// They are served as before.
         Serve = "serve",

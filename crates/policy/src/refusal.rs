@@ -32,6 +32,14 @@ pub const PROXY_STATUS_HEADER: HeaderName = HeaderName::from_static("proxy-statu
 /// Why Weir answered by itself. The kebab-case form of the name is the public reason code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
+    /// The version of the API that was asked for is past its sunset.
+    ApiVersionGone,
+    /// The request names no version of the API where it has to.
+    ApiVersionMissing,
+    /// No media type that was asked for names a version of the API that there is.
+    ApiVersionUnacceptable,
+    /// The API has no such version.
+    ApiVersionUnknown,
     /// A chunked body breaks the rules of chunks.
     BadChunk,
     /// The length of the body is malformed, doubled or contradictory.
@@ -130,14 +138,6 @@ pub enum Code {
     UpstreamTimeout,
     /// This request cannot be upgraded to another protocol.
     UpgradeRefused,
-    /// The version of the API that was asked for is past its sunset.
-    VersionGone,
-    /// The request names no version of the API where it has to.
-    VersionMissing,
-    /// No media type that was asked for names a version of the API that there is.
-    VersionUnacceptable,
-    /// The API has no such version.
-    VersionUnknown,
     /// The request target is longer than the listener takes.
     UriTooLong,
     /// The request is of a version that is not spoken here.

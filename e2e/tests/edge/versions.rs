@@ -32,10 +32,10 @@ async fn versions_of_the_example() {
     assert_eq!(answer.header("vary"), None);
     assert_eq!(gateway.logged("/v2/orders/7").await["api_version"], "v2");
     let gone = gateway.get("/v1/orders/7").await;
-    gateway.assert_refused(&gone, 410, "version-gone").await;
+    gateway.assert_refused(&gone, 410, "api-version-gone").await;
     let unknown = gateway.get("/v9/orders/7").await;
     gateway
-        .assert_refused(&unknown, 404, "version-unknown")
+        .assert_refused(&unknown, 404, "api-version-unknown")
         .await;
 
     // In a header, over both protocols.
@@ -51,7 +51,7 @@ async fn versions_of_the_example() {
         assert_eq!(ask(&[("api-version", "3")]).await.text(), "three");
         let unknown = ask(&[("api-version", "1")]).await;
         gateway
-            .assert_refused(&unknown, 404, "version-unknown")
+            .assert_refused(&unknown, 404, "api-version-unknown")
             .await;
     }
 
@@ -72,11 +72,11 @@ async fn versions_of_the_example() {
     assert_eq!(accept("application/json; version=2").await.text(), "two");
     let missing = accept("*/*").await;
     gateway
-        .assert_refused(&missing, 400, "version-missing")
+        .assert_refused(&missing, 400, "api-version-missing")
         .await;
     let unacceptable = accept("application/vnd.shop.v4+json").await;
     gateway
-        .assert_refused(&unacceptable, 406, "version-unacceptable")
+        .assert_refused(&unacceptable, 406, "api-version-unacceptable")
         .await;
 
     // Counted by what is declared: a client cannot make labels.

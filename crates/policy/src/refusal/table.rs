@@ -8,6 +8,10 @@ use crate::grpc;
 
 /// Every code, in alphabetical order of the public name.
 pub(super) const ALL: &[Code] = &[
+    Code::ApiVersionGone,
+    Code::ApiVersionMissing,
+    Code::ApiVersionUnacceptable,
+    Code::ApiVersionUnknown,
     Code::BadChunk,
     Code::BadFraming,
     Code::BadHeader,
@@ -58,10 +62,6 @@ pub(super) const ALL: &[Code] = &[
     Code::UpstreamStalled,
     Code::UpstreamTimeout,
     Code::UriTooLong,
-    Code::VersionGone,
-    Code::VersionMissing,
-    Code::VersionUnacceptable,
-    Code::VersionUnknown,
     Code::VersionUnsupported,
 ];
 
@@ -95,6 +95,26 @@ impl Row {
 #[expect(clippy::too_many_lines, reason = "one table, one row per line")]
 pub(super) fn row(code: Code) -> &'static Row {
     match code {
+        Code::ApiVersionGone => const { &new(
+            "api-version-gone", StatusCode::GONE, "http_request_denied",
+            "This version of the API is gone",
+            "The version is past its `sunset` and has `after_sunset: refuse`. Ask for a newer one.",
+        ) },
+        Code::ApiVersionMissing => const { &new(
+            "api-version-missing", StatusCode::BAD_REQUEST, "http_request_error",
+            "The request names no version of the API",
+            "Name one where `versions.by` of the route says, or give `versions` a `default`.",
+        ) },
+        Code::ApiVersionUnacceptable => const { &new(
+            "api-version-unacceptable", StatusCode::NOT_ACCEPTABLE, "http_request_error",
+            "No acceptable version of the API",
+            "The media type names a version that `versions.of` of the route does not have.",
+        ) },
+        Code::ApiVersionUnknown => const { &new(
+            "api-version-unknown", StatusCode::NOT_FOUND, "destination_not_found",
+            "The API has no such version",
+            "`versions.of` of the route does not have the version that was asked for.",
+        ) },
         Code::BadChunk => const { &new(
             "bad-chunk", StatusCode::BAD_REQUEST, "http_request_error",
             "The chunked body of this request is malformed",
@@ -375,26 +395,6 @@ pub(super) fn row(code: Code) -> &'static Row {
             "version-unsupported", StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_request_error",
             "This HTTP version is not spoken here",
             "Weir speaks HTTP/1.0, HTTP/1.1 and HTTP/2. The connection is closed.",
-        ) },
-        Code::VersionGone => const { &new(
-            "version-gone", StatusCode::GONE, "http_request_denied",
-            "This version of the API is gone",
-            "The version is past its `sunset` and has `after_sunset: refuse`. Ask for a newer one.",
-        ) },
-        Code::VersionMissing => const { &new(
-            "version-missing", StatusCode::BAD_REQUEST, "http_request_error",
-            "The request names no version of the API",
-            "Name one where `versions.by` of the route says, or give `versions` a `default`.",
-        ) },
-        Code::VersionUnacceptable => const { &new(
-            "version-unacceptable", StatusCode::NOT_ACCEPTABLE, "http_request_error",
-            "No acceptable version of the API",
-            "The media type names a version that `versions.of` of the route does not have.",
-        ) },
-        Code::VersionUnknown => const { &new(
-            "version-unknown", StatusCode::NOT_FOUND, "destination_not_found",
-            "The API has no such version",
-            "`versions.of` of the route does not have the version that was asked for.",
         ) },
     }
 }

@@ -131,11 +131,11 @@ impl VersionPlan {
         let asked = self.asked(request, path, params);
         let index = match (asked, self.default) {
             (Asked::Declared(index), _) | (Asked::Nothing, Some(index)) => index,
-            (Asked::Nothing, None) => return Err(self.refuse(Code::VersionMissing)),
+            (Asked::Nothing, None) => return Err(self.refuse(Code::ApiVersionMissing)),
             (Asked::Unknown, _) if matches!(self.by, By::MediaType) => {
-                return Err(self.refuse(Code::VersionUnacceptable));
+                return Err(self.refuse(Code::ApiVersionUnacceptable));
             }
-            (Asked::Unknown, _) => return Err(self.refuse(Code::VersionUnknown)),
+            (Asked::Unknown, _) => return Err(self.refuse(Code::ApiVersionUnknown)),
         };
         let version = &self.versions[usize::from(index)];
         note.note(|| Step {
@@ -159,7 +159,7 @@ impl VersionPlan {
         match passed(version.sunset).filter(|_| version.refuses) {
             Some(date) => {
                 let detail = format!("`{}` is gone since {date}", version.name);
-                Err(Refusal::new(Code::VersionGone).with_detail(detail))
+                Err(Refusal::new(Code::ApiVersionGone).with_detail(detail))
             }
             None => Ok(index),
         }

@@ -58,10 +58,10 @@ fn a_version_is_told_by_path_header_query_or_media_type() {
         (ask("GET /1/orders/7"), "one"),
         (ask("GET /V1/orders"), "one"),
         (ask("GET /2024-06-01/orders"), "three"),
-        (ask("GET /v9/orders"), "version-unknown"),
-        (ask("GET /vv1/orders"), "version-unknown"),
-        (ask("GET /v01/orders"), "version-unknown"),
-        (ask("GET /health/orders"), "version-unknown"),
+        (ask("GET /v9/orders"), "api-version-unknown"),
+        (ask("GET /vv1/orders"), "api-version-unknown"),
+        (ask("GET /v01/orders"), "api-version-unknown"),
+        (ask("GET /health/orders"), "api-version-unknown"),
         (ask("GET /orders"), "no-route"),
         (ask("GET /header"), "two"),
         (ask("GET /header").header("api-version", ""), "two"),
@@ -69,17 +69,17 @@ fn a_version_is_told_by_path_header_query_or_media_type() {
         (ask("GET /header").header("api-version", "v3"), "three"),
         (
             ask("GET /header").header("api-version", "v4"),
-            "version-unknown",
+            "api-version-unknown",
         ),
         (
             ask("GET /header").header("api-version", "v1"),
-            "version-gone",
+            "api-version-gone",
         ),
         (ask("GET /query?v=2"), "two"),
         (ask("GET /query?v=v1&v=2"), "one"),
-        (ask("GET /query?v"), "version-missing"),
-        (ask("GET /query"), "version-missing"),
-        (ask("GET /query?v=%ff"), "version-unknown"),
+        (ask("GET /query?v"), "api-version-missing"),
+        (ask("GET /query"), "api-version-missing"),
+        (ask("GET /query?v=%ff"), "api-version-unknown"),
     ];
     for (ask, expected) in table {
         assert_eq!(outcome(&snapshot, &ask), expected, "{ask:?}");
@@ -104,13 +104,13 @@ fn a_version_is_told_by_path_header_query_or_media_type() {
             "application/vnd.a.v9+json, application/vnd.a.v1+json;q=0.1",
             "one",
         ),
-        ("application/vnd.a.v9+json, */*", "version-unacceptable"),
-        ("application/json; version=9", "version-unacceptable"),
-        ("application/vnd.a.v1+json;q=2", "version-missing"),
-        ("application/vnd.visual+json", "version-missing"),
-        ("application/v1+json", "version-missing"),
-        ("*/*", "version-missing"),
-        (";;=,,", "version-missing"),
+        ("application/vnd.a.v9+json, */*", "api-version-unacceptable"),
+        ("application/json; version=9", "api-version-unacceptable"),
+        ("application/vnd.a.v1+json;q=2", "api-version-missing"),
+        ("application/vnd.visual+json", "api-version-missing"),
+        ("application/v1+json", "api-version-missing"),
+        ("*/*", "api-version-missing"),
+        (";;=,,", "api-version-missing"),
     ];
     for (accept, expected) in table {
         assert_eq!(media("GET /media", accept), expected, "{accept}");
@@ -189,7 +189,7 @@ fn a_version_is_gone_from_its_sunset_on() {
     assert_eq!(outcome(&snapshot, &ask), "two");
     ask.at.unix_seconds += 1;
     let refusal = ask.admit(&snapshot).unwrap_err();
-    assert_eq!(refusal.code.to_string(), "version-gone");
+    assert_eq!(refusal.code.to_string(), "api-version-gone");
     assert_eq!(refusal.code.row().status, 410);
     let detail = refusal.detail.unwrap();
     assert_eq!(&*detail, "`v2` is gone since 2023-11-14T22:13:21Z");
@@ -237,5 +237,8 @@ fn many_versions_cost_what_few_do() {
         let admitted = ask(&format!("GET /v{nr}/x")).admit(&snapshot).unwrap();
         assert_eq!(version(&snapshot, &admitted), format!("v{nr}"));
     }
-    assert_eq!(outcome(&snapshot, &ask("GET /v101/x")), "version-unknown");
+    assert_eq!(
+        outcome(&snapshot, &ask("GET /v101/x")),
+        "api-version-unknown"
+    );
 }
