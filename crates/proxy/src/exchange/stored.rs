@@ -15,7 +15,7 @@ use weir_policy::shaping::GaveUp;
 use weir_policy::snapshot::{ListenerId, RouteId, ServiceId};
 use weir_telemetry::termination::Termination;
 
-use super::{Exchange, identified, last_words, share};
+use super::{Exchange, last_words};
 use crate::body::Reply;
 use crate::cache::{self, Entered, Errand, Visit};
 use crate::pool::Line;
@@ -179,14 +179,8 @@ pub(super) async fn wait(
     };
     let filled = exchange.admitted.filled.as_deref();
     let dress = Dress::of(&exchange.admitted);
-    let mut response = dress.on_stored(exchange.ledger, filled, stored);
-    share(
-        &exchange.entry,
-        exchange.grant,
-        response.headers_mut(),
-        false,
-    );
-    let response = identified(response, exchange.request_id);
+    let response = dress.on_stored(exchange.ledger, filled, stored);
+    let response = exchange.marks.on(&exchange.entry, response, false);
     Err(Box::new(last_words(&exchange.connection, response)))
 }
 
