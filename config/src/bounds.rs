@@ -34,6 +34,10 @@ pub const ROUTES_MAX: usize = 50_000;
 pub const SERVICES_MAX: usize = 10_000;
 /// Most token issuers of a document: each keeps its keys fresh in the background.
 pub const ISSUERS_MAX: usize = 100;
+/// Most name servers of a service: as many as anybody has, and a look-up asks all in bad times.
+pub const NAME_SERVERS_MAX: usize = 8;
+/// Most hosts that the SRV records of a name may lead to: each may need two look-ups more.
+pub const SRV_TARGETS_MAX: usize = 256;
 /// Most endpoints of a service.
 pub const ENDPOINTS_MAX: usize = 10_000;
 /// Most labels of an endpoint, and bytes of their names and values: what Consul takes as metadata.

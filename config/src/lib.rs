@@ -27,6 +27,7 @@ pub mod broken;
 pub mod cache;
 pub mod compress;
 pub mod cors;
+pub mod dns;
 pub mod document;
 pub mod edge_rules;
 pub mod endpoint;

@@ -1,5 +1,6 @@
 //! Where requests go: a named service, where its endpoints come from, and how they are used.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use crate::bounds::ENDPOINTS_MAX;
 use crate::declare::{
     by_key, defaulted, empty, object, optional, place, required, variants, words,
 };
+use crate::dns::Dns;
 use crate::endpoint::{Endpoint, EndpointEntry};
 use crate::health::HealthCheck;
 use crate::position::{Located, Position};
 use crate::proxy_protocol::ProxyProtocol;
 use crate::resilience::{Breaker, Limits, Outlier, Retry, Timeouts};
-use crate::syntax::host::{host_name, host_port};
+use crate::syntax::host::host_name;
 use crate::syntax::plain::word;
 use crate::syntax::text::{file, name, text};
 use crate::syntax::unit::size;
@@ -107,8 +109,9 @@ variants! {
         } = "consul", of::<ConsulSource>() => |ConsulSource { name, tag, datacenter }| {
             Source::Consul { name, tag, datacenter }
         },
-        /// `dns: host:port`: A and AAAA records, looked up again as their TTL says.
-        Dns(Located<String>) = "dns", at(host_port()) => Source::Dns,
+        /// `dns: host:port`: A and AAAA records, or SRV records, looked up again as their time to
+        /// live says.
+        Dns(Dns) = "dns", of::<Dns>() => Source::Dns,
         /// `endpoints: […]`: a fixed list; each a `host:port` or an object.
         Endpoints(Vec<Located<Endpoint>>) = "endpoints",
             list(at(mapped(of::<EndpointEntry>(), Endpoint::from)))
@@ -118,6 +121,31 @@ variants! {
         File(Located<PathBuf>) = "file", at(file()) => Source::File,
         /// `mesh: name`: the instances of this service whose sidecars have joined the mesh.
         Mesh(Located<String>) = "mesh", at(name()) => Source::Mesh,
+    }
+}
+
+/// For people: the key and what it says, as `consul orders` or `dns users.internal:80`.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Consul {
+                name,
+                tag,
+                datacenter,
+            } => {
+                write!(f, "consul {}", name.value)?;
+                if let Some(tag) = tag {
+                    write!(f, ", tag {tag}")?;
+                }
+                datacenter
+                    .iter()
+                    .try_for_each(|datacenter| write!(f, ", data centre {datacenter}"))
+            }
+            Source::Dns(dns) => write!(f, "dns {dns}"),
+            Source::Endpoints(_) => f.write_str("endpoints"),
+            Source::File(path) => write!(f, "file {}", path.value.display()),
+            Source::Mesh(name) => write!(f, "mesh {}", name.value),
+        }
     }
 }
 

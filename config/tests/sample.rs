@@ -213,6 +213,51 @@ fn places_of_flow_maps_over_several_lines() {
 }
 
 #[test]
+fn forms_of_names_to_look_up() {
+    use weir_config::dns::DnsTarget;
+    let eight = (1..=8).map(|port| format!("\"10.0.0.1:{port}\""));
+    let eight = eight.collect::<Vec<_>>().join(", ");
+    for (text, shown, server_name) in [
+        (
+            "\"Users.Internal:80\"",
+            "users.internal:80",
+            "users.internal",
+        ),
+        (
+            "\"users.internal.:80\"",
+            "users.internal.:80",
+            "users.internal",
+        ),
+        ("\"[::1]:80\"", "[::1]:80", "::1"),
+        ("{ address: \"users:80\" }", "users:80", "users"),
+        (
+            "{ srv: _http._tcp.users.internal. }",
+            "SRV _http._tcp.users.internal.",
+            "users.internal",
+        ),
+        (
+            "{ srv: users.service.consul, name_servers: [\"127.0.0.1:8600\", \"[::1]:53\"] }",
+            "SRV users.service.consul at 127.0.0.1:8600, [::1]:53",
+            "users.service.consul",
+        ),
+    ] {
+        let Source::Dns(dns) = service(&format!("{{ dns: {text} }}")).source else {
+            panic!("{text}")
+        };
+        assert_eq!(dns.to_string(), shown, "{text}");
+        assert_eq!(dns.server_name(), server_name, "{text}");
+        assert_eq!(
+            matches!(dns.target, DnsTarget::Srv(_)),
+            shown.starts_with("SRV")
+        );
+    }
+    let many = service(&format!(
+        "{{ dns: {{ srv: users, name_servers: [{eight}] }} }}"
+    ));
+    assert!(matches!(many.source, Source::Dns(dns) if dns.name_servers.len() == 8));
+}
+
+#[test]
 fn forms_of_a_path() {
     let literal = |text: &str| Segment::Literal(text.into());
     let parameter = |text: &str| Segment::Parameter(text.into());

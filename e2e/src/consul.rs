@@ -13,6 +13,7 @@ use weir_testkit::process::{Launch, Process};
 /// A running agent. What it knows is on disk, so it outlives [`Agent::restart`].
 pub struct Agent {
     http: SocketAddr,
+    dns: SocketAddr,
     arguments: Vec<String>,
     process: Option<Process>,
     // After the process: it writes there until it is gone.
@@ -24,15 +25,16 @@ pub struct Agent {
 /// # Panics
 /// When Consul is not installed, or does not come up.
 pub async fn consul_agent() -> Agent {
-    let http = free_addr();
+    let (http, dns) = (free_addr(), free_addr());
     let [server, serf_lan, serf_wan] = free_ports();
     let directory = tempfile::tempdir().expect("the temporary directory is writable");
     let flags = format!(
         "agent -server -bootstrap-expect=1 -node=test -bind=127.0.0.1 -client=127.0.0.1 \
-         -data-dir={} -http-port={} -dns-port=-1 -grpc-port=-1 -server-port={server} \
+         -data-dir={} -http-port={} -dns-port={} -grpc-port=-1 -server-port={server} \
          -serf-lan-port={serf_lan} -serf-wan-port={serf_wan} -log-level=warn",
         directory.path().join("data").display(),
         http.port(),
+        dns.port(),
     );
     let mut arguments: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
     // Elections as fast as the tests are; checks for updates leave this machine.
@@ -40,6 +42,7 @@ pub async fn consul_agent() -> Agent {
         .push("-hcl=performance { raft_multiplier = 1 } disable_update_check = true".to_owned());
     let mut agent = Agent {
         http,
+        dns,
         arguments,
         process: None,
         directory,
@@ -53,6 +56,12 @@ impl Agent {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.http)
+    }
+
+    /// Its name server.
+    #[must_use]
+    pub fn dns(&self) -> SocketAddr {
+        self.dns
     }
 
     /// Ends it without a farewell.

@@ -102,6 +102,78 @@ pub(crate) fn host_port() -> Text<String> {
     }
 }
 
+/// `host:port` to look up; a dot behind the host keeps search domains out.
+pub(crate) fn dns_address() -> Text<String> {
+    Text {
+        what: "an address such as `users.internal:5000`",
+        pattern: Some("^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            let address = text.to_ascii_lowercase();
+            let relative = address.replacen(".:", ":", 1);
+            match host_and_port(&relative) {
+                Ok(()) => Ok(address),
+                Err(_) if address.starts_with('_') && !address.contains(':') => {
+                    let problem = format!("`{}` has no port", excerpt(text));
+                    let hint = format!("SRV records tell it: write `dns: {{ srv: {address} }}`");
+                    Err(Complaint::new(problem).hint(hint))
+                }
+                Err(rule) => {
+                    let problem = format!("`{}` is not an address with a port", excerpt(text));
+                    Err(Complaint::new(problem).hint(rule))
+                }
+            }
+        },
+        write: String::clone,
+    }
+}
+
+/// A name that has SRV records; a dot at the end keeps search domains out.
+pub(crate) fn srv_name() -> Text<String> {
+    Text {
+        what: "a name such as `_http._tcp.users.internal`",
+        pattern: Some("^[A-Za-z0-9._-]+$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            let name = text.to_ascii_lowercase();
+            let relative = name.strip_suffix('.').unwrap_or(&name);
+            let rule = match check_dns_name(relative) {
+                Ok(()) if relative.parse::<IpAddr>().is_ok() => "an IP address has no SRV records",
+                Ok(()) => return Ok(name),
+                Err(_) if host_and_port(relative).is_ok() => {
+                    "SRV records tell the port: write the name without it"
+                }
+                Err(rule) => rule,
+            };
+            let problem = format!("`{}` is not a name with SRV records", excerpt(text));
+            Err(Complaint::new(problem).hint(rule))
+        },
+        write: String::clone,
+    }
+}
+
+/// Address and port of a name server.
+pub(crate) fn name_server() -> Text<SocketAddr> {
+    Text {
+        what: "a name server such as `127.0.0.1:8600`",
+        pattern: Some("^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$"),
+        accepts: Accepts::Text,
+        parse: |text| {
+            let hint = match text.parse::<SocketAddr>() {
+                Ok(address) if address.port() == 0 => PORT_RULE,
+                Ok(address) => return Ok(address),
+                Err(_) if text.parse::<IpAddr>().is_ok() => {
+                    "add the port, 53 for most: `10.0.0.2:53` or `[2001:db8::2]:53`"
+                }
+                Err(_) => "write an IP address with a port such as `127.0.0.1:8600`",
+            };
+            let problem = format!("`{}` is not a name server", excerpt(text));
+            Err(Complaint::new(problem).hint(hint))
+        },
+        write: SocketAddr::to_string,
+    }
+}
+
 /// Address and port to listen on.
 pub(crate) fn socket_address() -> Text<SocketAddr> {
     Text {

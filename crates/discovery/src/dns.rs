@@ -1,18 +1,27 @@
-//! `dns: host:port`: A and AAAA records, looked up again when their time to live has passed.
+//! `dns:`: endpoints by A and AAAA records, or by SRV records, looked up again when their time to
+//! live has passed.
 //!
 //! A failed or empty look-up (no such name included) keeps the last answer: name servers lose zones
-//! more often than services lose all their instances. Each watch has its own resolver, because a
-//! resolver's tasks belong to the runtime that made it, and makes a new one after a failure, so
-//! that a changed resolver configuration is noticed.
+//! more often than services lose all their instances. What fails in part (one family of addresses,
+//! one target of SRV records) keeps its part. Each watch has its own resolver, because a resolver's
+//! tasks belong to the runtime that made it; it is made anew after a failure and when the system's
+//! files have changed.
 
+mod ask;
+mod place;
+mod shares;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::Name;
+use weir_config::dns::{Dns, DnsTarget};
 use weir_config::endpoint::Endpoint;
 
+use self::ask::{Answer, Asked, Memory};
+use self::place::Place;
 use crate::address::split_address;
 use crate::backoff::Backoff;
 use crate::error::Error;
@@ -22,72 +31,81 @@ use crate::watch::{self, Publisher, Watch};
 const TTL_MIN: Duration = Duration::from_secs(1);
 /// Answers are used for at most this long: a long time to live must not pin dead addresses.
 const TTL_MAX: Duration = Duration::from_secs(300);
+/// The last part of the time to live, over which proxies spread their next look-ups.
+const TTL_SPREAD: f64 = 0.1;
 /// Waits after failures.
 const RETRY_FLOOR: Duration = Duration::from_secs(1);
-const RETRY_CEILING: Duration = Duration::from_secs(60);
-/// One try at one name server.
-const TRY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Tries at each name server.
-const TRIES: usize = 2;
+const RETRY_CEILING: Duration = Duration::from_secs(30);
+/// A whole look-up, with all its name servers, search domains and targets.
+const LOOKUP_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Follows the addresses of `target`, which is `host:port`.
-pub(crate) fn watch(target: &str) -> Watch {
-    watch_with(target, system_resolver)
+/// Follows the endpoints that `dns` names.
+pub(crate) fn watch(dns: &Dns) -> Watch {
+    watch_at(dns, Place::of(dns))
 }
 
-fn watch_with(
-    target: &str,
-    resolver: impl Fn() -> Result<TokioResolver, NetError> + Send + Sync + 'static,
-) -> Watch {
-    let Some((host, port)) = split_address(target) else {
-        return Watch::failed(Error::Address {
-            address: target.to_owned(),
-        });
+fn watch_at(dns: &Dns, place: Place) -> Watch {
+    let unusable = || Error::Address {
+        address: dns.name().to_owned(),
     };
-    let host = host.to_owned();
-    let (publisher, watch) = watch::channel(target.to_owned());
-    publisher.run_while_watched(|publisher| follow(host, port, resolver, publisher));
+    let (publisher, watch) = watch::channel(dns.to_string());
+    let (host, asked) = match &dns.target {
+        DnsTarget::Address(target) => {
+            let Some((host, port)) = split_address(&target.value) else {
+                return Watch::failed(unusable());
+            };
+            if let Ok(ip) = host.parse::<IpAddr>() {
+                // Nobody needs to be asked.
+                publisher.publish(vec![Endpoint::plain(SocketAddr::new(ip, port).to_string())]);
+                return watch;
+            }
+            (host, Asked::Addresses { port })
+        }
+        DnsTarget::Srv(name) => (name.value.as_str(), Asked::Services),
+    };
+    let Ok(name) = Name::from_ascii(host) else {
+        return Watch::failed(unusable());
+    };
+    publisher.run_while_watched(|publisher| follow(name, asked, place, publisher));
     watch
 }
 
-fn system_resolver() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio()?;
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.timeout = TRY_TIMEOUT;
-    options.attempts = TRIES;
-    // We ask only when the last answer has run out.
-    options.cache_size = 0;
-    builder.build()
-}
-
-async fn follow(
-    host: String,
-    port: u16,
-    make_resolver: impl Fn() -> Result<TokioResolver, NetError>,
-    publisher: Arc<Publisher>,
-) {
-    let mut resolver = None;
+async fn follow(name: Name, asked: Asked, mut place: Place, publisher: Arc<Publisher>) {
+    let mut memory = Memory::default();
     let mut backoff = Backoff::new(RETRY_FLOOR, RETRY_CEILING);
     loop {
-        let answer = match resolver.take().map_or_else(&make_resolver, Ok) {
-            Ok(made) => look_up(&made, &host, port)
-                .await
-                .map(|answer| (answer, made)),
-            Err(error) => Err(error),
-        };
-        let wait = match answer {
-            Ok(((endpoints, ttl), kept)) => {
+        let asker = place.asker().await;
+        let looked_up = asker.look_up(&name, asked, &mut memory);
+        let wait = match tokio::time::timeout(LOOKUP_TIME_MAX, looked_up).await {
+            Ok(Ok(Answer {
+                endpoints,
+                ttl,
+                incomplete: None,
+            })) => {
                 publisher.publish(endpoints);
                 backoff.reset();
-                resolver = Some(kept);
-                ttl
+                spread(ttl, rand::random())
             }
-            Err(source) => {
+            Ok(Ok(Answer {
+                endpoints,
+                ttl,
+                incomplete: Some(error),
+            })) => {
+                publisher.publish_incomplete(endpoints, error);
+                place.start_over();
+                backoff.next(rand::random()).min(ttl.max(TTL_MIN))
+            }
+            Ok(Err(error)) => {
+                publisher.fail(error);
+                place.start_over();
+                backoff.next(rand::random())
+            }
+            Err(_) => {
                 publisher.fail(Error::Dns {
-                    host: host.clone(),
-                    source,
+                    host: name.to_ascii(),
+                    source: NetError::Timeout,
                 });
+                place.start_over();
                 backoff.next(rand::random())
             }
         };
@@ -95,28 +113,12 @@ async fn follow(
     }
 }
 
-/// The endpoints behind `host`, sorted so that a rotated answer is no change, and how long to use
-/// them.
-async fn look_up(
-    resolver: &TokioResolver,
-    host: &str,
-    port: u16,
-) -> Result<(Vec<Endpoint>, Duration), NetError> {
-    let answer = resolver.lookup_ip(host).await?;
-    let mut addresses: Vec<_> = answer.iter().collect();
-    if addresses.is_empty() {
-        return Err(NetError::Message("the name has neither A nor AAAA records"));
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    let endpoint = |ip| Endpoint::plain(std::net::SocketAddr::new(ip, port).to_string());
-    let ttl = answer
-        .valid_until()
-        .saturating_duration_since(Instant::now());
-    Ok((
-        addresses.into_iter().map(endpoint).collect(),
-        ttl.clamp(TTL_MIN, TTL_MAX),
-    ))
+/// How long an answer is used; `chance` in `0.0..1.0`.
+fn spread(ttl: Duration, chance: f64) -> Duration {
+    let whole = ttl.clamp(TTL_MIN, TTL_MAX);
+    whole
+        .mul_f64(1.0 - TTL_SPREAD * chance.clamp(0.0, 1.0))
+        .max(TTL_MIN)
 }
 
 #[cfg(test)]

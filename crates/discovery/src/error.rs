@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weir_config::ConfigErrors;
-use weir_config::bounds::{DOCUMENT_BYTES_MAX, ENDPOINTS_MAX};
+use weir_config::bounds::{DOCUMENT_BYTES_MAX, ENDPOINTS_MAX, SRV_TARGETS_MAX};
 
 /// A failure of one source; shown on status pages while the last good membership stays in force.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +24,31 @@ pub enum Error {
         /// Its name in the catalog.
         service: String,
     },
-    /// A name server did not answer, or has no such name.
+    /// No name server answered to the point: their fault, or the network's.
     #[error("looking up {host:?} failed: {source}")]
     Dns {
         /// The name asked for.
         host: String,
         /// What the resolver says.
         source: hickory_resolver::net::NetError,
+    },
+    /// A name server answered that there is nothing: whoever keeps the zone, or the document.
+    #[error("looking up {host:?}: {lacks}")]
+    DnsNegative {
+        /// The name asked for.
+        host: String,
+        /// What there is not.
+        lacks: &'static str,
+    },
+    /// The SRV records of a name lead to too many hosts.
+    #[error(
+        "the SRV records of {name:?} lead to {count} hosts; at most {SRV_TARGETS_MAX} are followed"
+    )]
+    DnsTargets {
+        /// The name asked for.
+        name: String,
+        /// How many hosts.
+        count: usize,
     },
     /// The source lists nobody although it did before, right after it came back from an outage or
     /// lost its memory: not believed until it has said so for a while.
@@ -77,4 +95,11 @@ pub enum Error {
         /// How many it lists.
         count: usize,
     },
+}
+
+impl Error {
+    /// Whether the source answered, and knows of nobody.
+    pub(crate) fn is_negative(&self) -> bool {
+        matches!(self, Error::DnsNegative { .. } | Error::Emptied { .. })
+    }
 }

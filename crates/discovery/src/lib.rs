@@ -18,7 +18,7 @@ mod watch;
 use weir_config::service::Source;
 
 pub use error::Error;
-pub use watch::{Status, Watch};
+pub use watch::{Asked, Status, Watch};
 
 /// Something that knows who serves a source.
 pub trait Discover: Send + Sync {
@@ -75,7 +75,7 @@ impl Discover for Discovery {
                 tag,
                 datacenter,
             } => self.watch_consul(&name.value, tag.as_deref(), datacenter.as_deref()),
-            Source::Dns(target) => dns::watch(&target.value),
+            Source::Dns(dns) => dns::watch(dns),
             Source::Endpoints(endpoints) => fixed::watch(endpoints),
             Source::File(path) => file::watch(&path.value),
             Source::Mesh(name) => Watch::failed(Error::MeshUnjoined {

@@ -41,6 +41,19 @@ pub struct Status {
     pub failures: u64,
     /// When it last answered, changed or not; `None` when it never has.
     pub refreshed: Option<SystemTime>,
+    /// How often it was asked, and what became of it.
+    pub asked: Asked,
+}
+
+/// How often a source was asked, since it is watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// It answered with endpoints.
+    pub answered: u64,
+    /// It did not answer, or not to the point; or a part of its answer is missing.
+    pub failed: u64,
+    /// It answered that there is nobody.
+    pub negative: u64,
 }
 
 impl<T: ?Sized> Watch<T> {
@@ -105,17 +118,14 @@ pub(crate) fn channel<T: ?Sized>(name: String) -> (Publisher<T>, Watch<T>) {
 impl<T: ?Sized> Publisher<T> {
     /// Shows `value` unless it is the `same` as the one shown, and ends the error state.
     pub(crate) fn publish_unless(&self, value: Arc<T>, same: impl FnOnce(&T, &T) -> bool) {
-        self.values.send_if_modified(|shown| {
-            if shown.as_ref().is_some_and(|shown| same(shown, &value)) {
-                return false;
-            }
-            *shown = Some(value);
-            true
-        });
+        self.show_unless(value, same);
         let recovered = self.status.send_if_modified(|status| {
             let failed = status.last_error.is_some();
+            let mut asked = status.asked;
+            asked.answered = asked.answered.saturating_add(1);
             *status = Status {
                 refreshed: Some(SystemTime::now()),
+                asked,
                 ..Status::default()
             };
             failed
@@ -123,6 +133,16 @@ impl<T: ?Sized> Publisher<T> {
         if recovered {
             tracing::info!(source = %self.name, "discovery answers again");
         }
+    }
+
+    fn show_unless(&self, value: Arc<T>, same: impl FnOnce(&T, &T) -> bool) {
+        self.values.send_if_modified(|shown| {
+            if shown.as_ref().is_some_and(|shown| same(shown, &value)) {
+                return false;
+            }
+            *shown = Some(value);
+            true
+        });
     }
 
     /// Keeps the value and raises the error state. Logged when it starts, not at every try.
@@ -133,6 +153,13 @@ impl<T: ?Sized> Publisher<T> {
             status.last_error = Some(Arc::clone(&error));
             status.since.get_or_insert_with(SystemTime::now);
             status.failures = status.failures.saturating_add(1);
+            let asked = &mut status.asked;
+            let count = if error.is_negative() {
+                &mut asked.negative
+            } else {
+                &mut asked.failed
+            };
+            *count = count.saturating_add(1);
             started
         });
         if started {
@@ -181,6 +208,15 @@ impl Publisher {
             return;
         }
         self.publish_unless(endpoints.into(), |shown, value| shown == value);
+    }
+
+    /// Shows these endpoints, a part of which is from the last answer: the error state stays or is
+    /// raised.
+    pub(crate) fn publish_incomplete(&self, endpoints: Vec<Endpoint>, error: Error) {
+        if endpoints.len() <= ENDPOINTS_MAX {
+            self.show_unless(endpoints.into(), |shown, value| shown == value);
+        }
+        self.fail(error);
     }
 }
 

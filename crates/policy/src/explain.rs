@@ -267,6 +267,7 @@ fn follow(
     };
     let service = snapshot.service(forward.service);
     plan::note_shares(snapshot, admitted, recorder);
+    plan::note_source(service, recorder);
     plan::note_announcement(service, recorder);
     plan::note_deadlines(snapshot, admitted, forward, recorder);
     pipeline::copies(snapshot, admitted, question.draw, recorder).for_each(drop);

@@ -4,14 +4,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use smallvec::SmallVec;
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 use weir_config::bounds::RESPONSE_HEADER_BYTES_MAX;
 use weir_identity::{Expect, Identity, SpiffeId};
@@ -26,6 +24,10 @@ use crate::record::ServiceMetrics;
 use crate::serve::LocalExec;
 use crate::wire::{Socket, Wire};
 use crate::worker::Installed;
+
+mod dial;
+
+pub(crate) use dial::reach;
 
 /// What a connection to an endpoint needs beside its lane.
 #[derive(Debug, Clone, Copy)]
@@ -261,7 +263,7 @@ async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
 
 /// Name, TCP, PROXY header, TLS.
 async fn socket(lane: &Lane, plan: &Plan<'_>) -> Result<Socket, ConnectError> {
-    let mut stream = tcp(lane).await?;
+    let mut stream = dial::tcp(lane).await?;
     if let Some(announcement) = plan.announcement.filter(|_| lane.identity.is_none()) {
         let sent = proxy_protocol::send(&mut stream, announcement).await;
         sent.map_err(ConnectError::Tcp)?;
@@ -346,53 +348,6 @@ impl Drop for Counted {
     }
 }
 
-async fn tcp(lane: &Lane) -> Result<TcpStream, ConnectError> {
-    if let Some(address) = lane.socket {
-        return connected(address).await.map_err(ConnectError::Tcp);
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in resolve(lane).await? {
-        match connected(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(ConnectError::Tcp(last))
-}
-
-/// Whether the endpoint accepts a connection.
-pub(crate) async fn reach(lane: &Lane) -> Result<(), ConnectError> {
-    tcp(lane).await.map(drop)
-}
-
-async fn connected(address: std::net::SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-async fn resolve(lane: &Lane) -> Result<SmallVec<[std::net::SocketAddr; 4]>, ConnectError> {
-    let known = lane.resolved.borrow().clone();
-    if let Some(known) = known
-        && known.at.elapsed() < RESOLVED_TIME_MAX
-    {
-        return Ok(known.addresses);
-    }
-    let failed = |source| ConnectError::Resolve {
-        host: lane.address.clone(),
-        source,
-    };
-    let found = tokio::net::lookup_host(&*lane.address)
-        .await
-        .map_err(failed)?;
-    let addresses: SmallVec<_> = found.take(RESOLVED_ADDRESSES_MAX).collect();
-    lane.resolved.replace(Some(crate::pool::Resolved {
-        at: Instant::now(),
-        addresses: addresses.clone(),
-    }));
-    Ok(addresses)
-}
-
 /// The TLS configuration and name for this endpoint; `None` for clear text.
 fn tls_of(
     lane: &Lane,
@@ -443,9 +398,6 @@ const H2_HEADER_BYTES_MAX: u32 = 128 * 1024;
 /// A connection in use that has been silent for this long is asked whether it lives.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the addresses of a host name are believed.
-const RESOLVED_TIME_MAX: Duration = Duration::from_secs(5);
-const RESOLVED_ADDRESSES_MAX: usize = 16;
 
 const _: () = assert!(H1_BUFFER_BYTES_MAX > RESPONSE_HEADER_BYTES_MAX);
 const _: () = assert!(H2_HEADER_BYTES_MAX as usize > RESPONSE_HEADER_BYTES_MAX);

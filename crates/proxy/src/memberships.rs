@@ -15,8 +15,10 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use weir_config::endpoint::Endpoint;
 use weir_config::service::Source;
-use weir_discovery::{Discover, Watch};
+use weir_discovery::{Discover, Status, Watch};
 use weir_policy::snapshot::{Service, Snapshot};
+
+mod metrics;
 
 /// Takes the endpoints of a service: the engine.
 pub type Tell = Arc<dyn Fn(&str, Arc<[Endpoint]>) + Send + Sync>;
@@ -70,6 +72,7 @@ enum SourceKey {
         tag: Option<String>,
         datacenter: Option<String>,
     },
+    /// What is looked up and where, as it is shown.
     Dns(String),
     File(std::path::PathBuf),
     Mesh(String),
@@ -80,10 +83,12 @@ enum SourceKey {
 pub struct Shown {
     /// The service's name.
     pub service: String,
+    /// Where they come from.
+    pub source: String,
     /// Its endpoints now; `None` while nobody has answered.
     pub endpoints: Option<Arc<[Endpoint]>>,
-    /// Why its source fails, if it does; the last answer stays in force.
-    pub failing: Option<String>,
+    /// How its source is doing, where this proxy asks it by itself.
+    pub status: Option<Status>,
 }
 
 /// Watches begun for a document that is not in force yet; dropped, they end.
@@ -203,8 +208,9 @@ impl Memberships {
     pub fn show(&self, snapshot: &Snapshot) -> Vec<Shown> {
         let show = |service: &Service| Shown {
             service: service.name.to_string(),
+            source: service.source.to_string(),
             endpoints: self.show_one(service),
-            failing: self.failing(service),
+            status: self.status(service),
         };
         snapshot.services.iter().map(show).collect()
     }
@@ -226,10 +232,9 @@ impl Memberships {
         }
     }
 
-    fn failing(&self, service: &Service) -> Option<String> {
+    fn status(&self, service: &Service) -> Option<Status> {
         let state = self.lock();
-        let status = state.followed.get(&*service.name)?.watch.status();
-        status.last_error.map(|error| error.to_string())
+        Some(state.followed.get(&*service.name)?.watch.status())
     }
 
     /// What this proxy follows by itself.
@@ -246,7 +251,7 @@ impl Memberships {
                 tag: tag.clone(),
                 datacenter: datacenter.clone(),
             }),
-            Source::Dns(target) => Some(SourceKey::Dns(target.value.clone())),
+            Source::Dns(dns) => Some(SourceKey::Dns(dns.to_string())),
             Source::File(path) => Some(SourceKey::File(path.value.clone())),
             Source::Mesh(name) => Some(SourceKey::Mesh(name.value.clone())),
         }

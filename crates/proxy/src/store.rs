@@ -120,6 +120,7 @@ impl Store {
         };
         let tls = Arc::new(TlsFiles::new(options.state.clone()));
         let (in_force, changes) = watch::channel(None);
+        options.memberships.sample(&options.registry);
         let gauges = Gauges::new(&options.registry, &tls, options.identity.as_ref(), changes);
         let changing = Mutex::default();
         Ok(Self {

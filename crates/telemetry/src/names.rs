@@ -214,6 +214,14 @@ metrics! {
     SHED: Counter = "weir_upstream_shed_total" [SERVICE, CLASS],
         "Requests refused by the adaptive limit of a service, by criticality.";
 
+    // Where endpoints come from.
+    DISCOVERY_AGE: Gauge = "weir_discovery_age_seconds" [SERVICE],
+        "Time since the source of a service's endpoints answered last; a file: since it was read.";
+    DISCOVERY_FAILING: Gauge = "weir_discovery_failing" [SERVICE],
+        "Whether the source of a service's endpoints fails: 1, and its last answer stays, or 0.";
+    DISCOVERY_LOOKUPS: Counter = "weir_discovery_lookups_total" [SERVICE, OUTCOME],
+        "Times that a source of endpoints was asked: answered, failed, or negative (there is nobody).";
+
     // The response cache.
     CACHE_REQUESTS: Counter = "weir_cache_requests_total" [OUTCOME],
         "Requests on routes with a cache: hit, stale, revalidated, collapsed, miss, bypass.";

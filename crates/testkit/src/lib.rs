@@ -14,6 +14,7 @@ pub mod authority;
 pub mod client;
 pub mod eventually;
 pub mod load;
+pub mod names;
 pub mod ports;
 pub mod process;
 pub mod upstream;

@@ -9,6 +9,7 @@ mod cache;
 mod compression;
 mod cors;
 mod deadlines;
+mod dns;
 mod failures;
 mod fallbacks;
 mod faults;

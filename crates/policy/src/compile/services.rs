@@ -77,6 +77,8 @@ pub(super) fn by_name(document: &Document) -> HashMap<&str, ServiceId> {
 }
 
 fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> Service {
+    let tls = tls(written);
+    let connection_class = connection_class(written.protocol, tls.as_ref(), written.proxy_protocol);
     Service {
         name: name.into(),
         source: written.source.clone(),
@@ -85,13 +87,9 @@ fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> 
         sticky: written.sticky.clone(),
         subsets,
         protocol: written.protocol,
-        tls: written.tls.clone(),
+        tls,
         proxy_protocol: written.proxy_protocol,
-        connection_class: connection_class(
-            written.protocol,
-            written.tls.as_ref(),
-            written.proxy_protocol,
-        ),
+        connection_class,
         connections_max: written.limits.connections,
         pending_max: written.limits.pending,
         requests_max: written.limits.requests,
@@ -106,6 +104,16 @@ fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> 
         live: live.service(name),
         at: written.at,
     }
+}
+
+/// Endpoints that were found by a name prove to own it, although their addresses have none.
+fn tls(written: &Written) -> Option<UpstreamTls> {
+    let mut tls = written.tls.clone()?;
+    if let Source::Dns(dns) = &written.source {
+        let name = || dns.server_name().to_owned();
+        tls.server_name.get_or_insert_with(name);
+    }
+    Some(tls)
 }
 
 /// The application behind a sidecar: one address, never ejected, and no deadline of its own, since

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_config::Position;
 use weir_config::resilience::{Retry, Timeouts};
+use weir_config::service::Source;
 use weir_config::units::{Percent, Size};
 
 use crate::note::{Note, Recorder, Step};
@@ -48,6 +49,18 @@ pub(super) fn note_announcement(service: &Service, recorder: &mut Recorder) {
             "its connections begin with a PROXY {} header and carry one request",
             version.as_str()
         ),
+        at: service.at,
+    });
+}
+
+/// Says where the endpoints come from, unless they stand in the document.
+pub(super) fn note_source(service: &Service, recorder: &mut Recorder) {
+    if matches!(service.source, Source::Endpoints(_)) {
+        return;
+    }
+    recorder.note(|| Step {
+        area: "service",
+        said: format!("its endpoints come from {}", service.source),
         at: service.at,
     });
 }

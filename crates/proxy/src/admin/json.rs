@@ -74,10 +74,15 @@ pub(super) fn services(shown: &Shown, current: &InForce) -> Value {
         services.find(|service| &*service.name == name).map(use_of)
     };
     let service = |service: &crate::memberships::Shown| {
+        let status = service.status.as_ref();
+        let failing = status.and_then(|status| status.last_error.as_ref());
         object!({
             "service": service.service,
+            "source": service.source,
             "endpoints": service.endpoints.as_deref(),
-            "failing": service.failing,
+            "failing": failing.map(ToString::to_string),
+            "failing_since_unix": status.and_then(|status| status.since).map(unix_seconds),
+            "answered_unix": status.and_then(|status| status.refreshed).map(unix_seconds),
             "live": live(&service.service),
         })
     };
