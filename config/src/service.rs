@@ -16,11 +16,11 @@ use crate::position::{Located, Position};
 use crate::proxy_protocol::ProxyProtocol;
 use crate::resilience::{Breaker, Limits, Outlier, Retry, Timeouts};
 use crate::syntax::host::host_name;
-use crate::syntax::plain::word;
-use crate::syntax::text::{file, name, text};
-use crate::syntax::unit::size;
+use crate::syntax::plain::{Boolean, word};
+use crate::syntax::text::{Within, file, name, text};
+use crate::syntax::unit::{duration, ratio, size};
 use crate::syntax::{at, list, mapped, of};
-use crate::units::Size;
+use crate::units::{Ratio, Size};
 
 object! {
     /// A service: exactly one source of endpoints, and how to use them.
@@ -31,6 +31,18 @@ object! {
         pub balance: Balance = empty(of::<Balance>()).note("`round-robin`"),
         /// Keeps each client at the endpoint that answered it first, by a cookie of Weir's own.
         pub sticky: Option<Sticky> = optional(of::<Sticky>()).note("no"),
+        /// How long a new endpoint, or one that has just recovered, takes to get its whole share:
+        /// its weight grows from a tenth, evenly. The first endpoints of a service have it at once.
+        /// Refused with `ring-hash` and `maglev`, where keys would move all the time.
+        pub slow_start: Option<Duration> = optional(duration()).note("no"),
+        /// Prefers endpoints in the proxy's own zone (`--zone`) as far as they can carry what comes
+        /// from it. Not for `ring-hash` and `maglev`.
+        pub prefer_zone: bool = defaulted(Boolean, true),
+        /// How much more than its share a level of endpoints (those of the same `priority`), or a
+        /// zone, is able to carry: with 1.4 a level needs no help until more than 28 % of it is
+        /// unfit.
+        // What Envoy takes; less would spill at the first endpoint that is missing.
+        pub overprovisioning: Ratio = defaulted(overprovisioning(), Ratio(1_400)),
         /// What is spoken to the endpoints.
         pub protocol: Protocol = defaulted(word::<Protocol>(), Protocol::Http1),
         /// TLS towards plain (non-mesh) endpoints; absent: clear text.
@@ -66,6 +78,9 @@ impl Service {
             source,
             balance: Balance::default(),
             sticky: None,
+            slow_start: None,
+            prefer_zone: true,
+            overprovisioning: Ratio(1_400),
             protocol: Protocol::default(),
             tls: None,
             proxy_protocol: None,
@@ -195,6 +210,10 @@ object! {
         /// PEM private key.
         pub key: PathBuf = required(file()),
     }
+}
+
+fn overprovisioning() -> Within<Ratio> {
+    ratio().within(Ratio::WHOLE, Ratio(10_000))
 }
 
 /// How long a connection attempt may take when nobody says; [`Timeouts::defaults`] has the rest.

@@ -720,6 +720,14 @@ fn ways_to_balance() {
             Some(&expected)
         );
     }
+    let it = service("{ mesh: a }");
+    assert_eq!((it.slow_start, it.prefer_zone), (None, true));
+    assert_eq!(it.overprovisioning, Ratio(1_400));
+    let most = service("{ mesh: a, overprovisioning: 10 }").overprovisioning;
+    assert_eq!(most, Ratio(10_000));
+    let it = service("{ mesh: a, slow_start: 30s, prefer_zone: false, overprovisioning: 1 }");
+    assert_eq!(it.slow_start, Some(Duration::from_secs(30)));
+    assert_eq!((it.prefer_zone, it.overprovisioning), (false, Ratio::WHOLE));
     let sticky = service("{ mesh: a, sticky: { cookie: s, ttl: 1h, key: 0123456789abcdef } }");
     let sticky = sticky.sticky.unwrap();
     assert_eq!(sticky.ttl, Some(Duration::from_secs(3600)));

@@ -124,11 +124,29 @@ impl Agent {
     /// # Panics
     /// When Consul refuses.
     pub async fn register(&self, service: &str, id: &str, address: SocketAddr, health: &str) {
+        let none = json!({});
+        self.register_with(service, id, address, health, &none)
+            .await;
+    }
+
+    /// The same with metadata, in place of a registration with the same id.
+    ///
+    /// # Panics
+    /// When Consul refuses.
+    pub async fn register_with(
+        &self,
+        service: &str,
+        id: &str,
+        address: SocketAddr,
+        health: &str,
+        meta: &Value,
+    ) {
         let body = json!({
             "ID": id,
             "Name": service,
             "Address": address.ip().to_string(),
             "Port": address.port(),
+            "Meta": meta,
             "Check": { "HTTP": health, "Interval": "1s", "Timeout": "1s" },
         });
         self.put("/v1/agent/service/register", &body).await;

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_e2e::DEADLINE;
 use weir_e2e::consul::{Agent, consul_agent};
 use weir_e2e::stand::Options;
@@ -293,6 +293,7 @@ routes: [{{ path: "/orders/*", to: orders }}]
     let admin = free_addr();
     let mut gateway = Launch::of("weir")
         .arg("gateway")
+        .arg("--zone=eu-b")
         .arg(format!("--config={}", file.display()))
         .arg(format!("--admin={admin}"))
         .arg(format!(
@@ -308,4 +309,18 @@ routes: [{{ path: "/orders/*", to: orders }}]
     let two = Upstream::start(application("two", 200));
     register(&agent, "orders-2", &two).await;
     answers_come_from(&url, &["one", "two"]).await;
+
+    // What it says of the instances counts: zones, then levels.
+    let describe = async |id: &str, application: &Upstream, meta: Value| {
+        let (address, health) = (application.addr(), application.url("/health"));
+        agent
+            .register_with("orders", id, address, &health, &meta)
+            .await;
+    };
+    describe("orders-1", &one, json!({ "zone": "eu-a" })).await;
+    describe("orders-2", &two, json!({ "zone": "eu-b" })).await;
+    answers_come_from(&url, &["two"]).await;
+    let behind = json!({ "zone": "eu-b", "priority": "1" });
+    describe("orders-2", &two, behind).await;
+    answers_come_from(&url, &["one"]).await;
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -310,6 +310,110 @@ routes:
     assert_eq!(counts["old"] + share, 300, "{counts:?}");
     // 60 expected; six standard deviations of a fair draw are 42.
     assert!((18..=102).contains(&share), "{counts:?}");
+}
+
+#[tokio::test]
+async fn sidecars_prefer_their_own_zone_and_the_first_level() {
+    let stand = Stand::start().await;
+    // Without ejections, who is told fit is fit.
+    let users = "{ mesh: users, outlier: false }";
+    let yaml = format!("services: {{ users: {users}, orders: {{ mesh: orders }} }}\n");
+    stand.apply(&yaml).await;
+    let [near, far, spare, orders] = ["near", "far", "spare", "order"].map(|name| {
+        let upstream = Upstream::start(Reply::ok(name));
+        let address = upstream.addr();
+        (upstream, address)
+    });
+    let _of_near = stand.sidecar("users", near.1).arg("--zone=eu-a");
+    let _of_near = _of_near.start().await;
+    let of_far = stand.sidecar("users", far.1).arg("--zone=eu-b");
+    let _of_far = of_far.start().await;
+    // In the zone, and yet behind what is elsewhere.
+    let of_spare = stand.sidecar("users", spare.1).arg("--zone=eu-a");
+    let _of_spare = of_spare.arg("--label=priority=1").start().await;
+    let of_orders = stand.sidecar("orders", orders.1).arg("--zone=eu-a");
+    let of_orders = of_orders.workers(1).start().await;
+    stand.wait_for_healthy("users", 3).await;
+    stand.converged(4).await;
+    let away = async |reason: &str| {
+        let metrics = of_orders.metrics().await;
+        let labels = [("service", "users"), ("reason", reason)];
+        metrics.sum("weir_upstream_attempts_away_total", &labels)
+    };
+    let only = async |names: &[&str]| {
+        let mut seen = BTreeSet::new();
+        for _ in 0..30 {
+            seen.insert(of_orders.call("users", "/x").await.text());
+        }
+        match seen.iter().eq(names) {
+            true => Ok(()),
+            false => Err(format!("{seen:?}")),
+        }
+    };
+    eventually(DEADLINE, async || only(&["near"]).await).await;
+    let before = (away("zone").await, away("level").await);
+    only(&["near"]).await.unwrap();
+    assert_eq!((away("zone").await, away("level").await), before);
+
+    // Half of the first level is left, in another zone: it keeps 70 %.
+    near.0.stop();
+    eventually(DEADLINE, async || only(&["far", "spare"]).await).await;
+    assert!(away("zone").await > before.0);
+    far.0.stop();
+    eventually(DEADLINE, async || only(&["spare"]).await).await;
+    assert!(away("level").await >= before.1 + 30.0);
+    // They come back, and all is as before.
+    let _near = Upstream::builder(Reply::ok("near")).bind(near.1).start();
+    eventually(DEADLINE, async || only(&["near", "spare"]).await).await;
+    let _far = Upstream::builder(Reply::ok("far")).bind(far.1).start();
+    eventually(DEADLINE, async || only(&["near"]).await).await;
+}
+
+#[tokio::test]
+async fn a_route_of_the_mesh_chooses_by_labels() {
+    let stand = Stand::start().await;
+    let yaml = r#"
+services: { users: { mesh: users }, orders: { mesh: orders } }
+routes:
+  - name: testers
+    listeners: [mesh]
+    hosts: [users]
+    path: "/*"
+    headers: { x-version: v2 }
+    to: { service: users, labels: { version: v2 } }
+  - name: nobody
+    listeners: [mesh]
+    hosts: [users]
+    path: /nobody
+    to: { service: users, labels: { version: v3 } }
+"#;
+    stand.apply(yaml).await;
+    let old = Upstream::start(Reply::ok("old"));
+    let new = Upstream::start(Reply::ok("new"));
+    let orders = Upstream::start(Reply::ok("order"));
+    let of_old = stand.sidecar("users", old.addr());
+    let _of_old = of_old.arg("--label=version=v1").start().await;
+    let of_new = stand.sidecar("users", new.addr());
+    let _of_new = of_new.arg("--label=version=v2,track=canary").start().await;
+    let of_orders = stand.sidecar("orders", orders.addr());
+    let of_orders = of_orders.workers(1).start().await;
+    stand.wait_for_healthy("users", 2).await;
+    stand.converged(3).await;
+    let url = of_orders.outbound_url("/1");
+    let call = async |headers: &[(&str, &str)]| {
+        let answer = Client::http1().get_with(&url, headers).await.unwrap();
+        answer.text()
+    };
+    // Without the header: both, by the service's own name.
+    let plain = [("host", "users")];
+    eventually(DEADLINE, async || call(&plain).await == "old").await;
+    eventually(DEADLINE, async || call(&plain).await == "new").await;
+    for _ in 0..20 {
+        assert_eq!(call(&[("host", "users"), ("x-version", "v2")]).await, "new");
+    }
+    let answer = of_orders.call("users", "/nobody").await;
+    assert_eq!(answer.status, 503, "{answer}");
+    assert_eq!(answer.header("weir-reason"), Some("subset-empty"));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use weir_process::build_info::VERSION;
 use weir_process::drain::DrainTimes;
 use weir_proxy::node::ConfigSource;
 use weir_proxy::node::link::ControlPlaneUrl;
-use weir_proxy::node::name::{host_name, is_node_id, state_directory};
+use weir_proxy::node::name::{host_name, is_node_id, state_directory, zone};
 use weir_telemetry::access_log::LogTarget;
 use weir_telemetry::logging::{self, LogControl, LoggingError};
 
@@ -38,6 +38,10 @@ pub struct GatewayArgs {
     /// Worker threads; by default one for each core
     #[arg(long, env = "WEIR_WORKERS", value_name = "COUNT", value_parser = workers)]
     pub workers: Option<usize>,
+
+    /// Zone of this gateway: it prefers endpoints in it
+    #[arg(long, env = "WEIR_ZONE", value_name = "NAME", value_parser = zone)]
+    pub zone: Option<String>,
 
     /// Directory for what outlives the process: certificate, last good configuration
     #[arg(long, env = "WEIR_STATE_DIR", value_name = "DIRECTORY")]

@@ -159,6 +159,7 @@ fn options(
         }
     };
     Ok(NodeOptions {
+        zone: args.zone.clone(),
         who: Who::gateway(args.node_id()),
         role: Role::Gateway,
         config,

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use weir_config::bounds::LABEL_NAME_BYTES_MAX;
 use weir_config::units::parse_duration;
 use weir_process::args::{AdminArgs, LogArgs, ParentArgs};
 use weir_process::build_info::VERSION;
 use weir_process::drain::DrainTimes;
 use weir_proxy::node::link::ControlPlaneUrl;
-use weir_proxy::node::name::{host_name, is_node_id, node_name, state_directory};
+use weir_proxy::node::name::{host_name, is_node_id, node_name, state_directory, zone};
 use weir_telemetry::access_log::LogTarget;
 
 /// Runs the sidecar of one service instance
@@ -207,13 +206,6 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write key=value".to_owned()),
-    }
-}
-
-fn zone(text: &str) -> Result<String, String> {
-    match text.len() {
-        1..=LABEL_NAME_BYTES_MAX if !text.chars().any(char::is_control) => Ok(text.to_owned()),
-        _ => Err(format!("a zone has 1 to {LABEL_NAME_BYTES_MAX} bytes")),
     }
 }
 

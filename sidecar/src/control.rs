@@ -119,6 +119,7 @@ fn options(
 ) -> NodeOptions {
     let node = args.node_id();
     NodeOptions {
+        zone: args.all_labels().remove("zone"),
         who: Who::sidecar(node.clone(), args.service.clone()),
         role: Role::Sidecar {
             service: args.service.clone(),

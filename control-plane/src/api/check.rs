@@ -89,18 +89,14 @@ fn answer(
     request: &ExplainRequest,
 ) -> Result<Explanation, ExplainFault> {
     let known = state.board.all();
+    let at = Moment {
+        nanos: 0,
+        unix_seconds: crate::unix_now(),
+    };
     let members = |id: ServiceId| {
         let service = snapshot.service(id);
         let endpoints = known.get(&*service.name)?;
-        Some(Arc::new(Members::compile(service, endpoints)))
+        Some(Arc::new(Members::compile(service, endpoints, at)))
     };
-    explain_request(
-        snapshot,
-        request,
-        members,
-        Moment {
-            nanos: 0,
-            unix_seconds: crate::unix_now(),
-        },
-    )
+    explain_request(snapshot, request, members, at)
 }

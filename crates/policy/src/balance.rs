@@ -13,7 +13,6 @@
 //! A request that asks for labels sees those that have them and no others; who has them is found
 //! out when a membership compiles.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,16 +28,22 @@ use crate::resilience::{Came, Consent};
 use crate::snapshot::{Destination, Labels, Service, SubsetId};
 
 mod draw;
+mod group;
 pub(crate) mod latency;
 mod maglev;
 mod pool;
+mod ramp;
 pub(crate) mod random;
 mod ring;
 mod schedule;
+mod search;
 pub(crate) mod session;
 pub(crate) mod table;
 
+use group::Group;
 use pool::Pool;
+use ramp::Ramp;
+use search::{Found, How, Search};
 use table::Weighted;
 
 /// The endpoints of one service as one worker sees them. Each worker compiles its own, so that
@@ -48,9 +53,9 @@ pub struct Members {
     /// The endpoints.
     pub endpoints: Vec<Arc<Member>>,
     /// All of them, for who asks for no labels.
-    whole: Pool,
+    whole: Group,
     /// Those with the labels of each of the service's subsets.
-    subsets: Box<[Pool]>,
+    subsets: Box<[Group]>,
     /// Names of endpoints in cookies with their indices, sorted; empty unless sessions stick.
     sessions: Box<[(u64, u32)]>,
 }
@@ -92,9 +97,34 @@ pub struct Member {
 pub struct Chosen {
     /// The endpoint.
     pub member: Arc<Member>,
+    /// Why it is not one of those that come first, where the membership is divided.
+    pub away: Option<Away>,
     choices: u32,
     /// The consent of the endpoint's breaker.
     consent: Consent,
+}
+
+/// Where an endpoint is that is not one of those that come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    /// On a lower level (`priority`): those before it cannot carry the load.
+    Level,
+    /// Outside of the proxy's own zone, which cannot carry the load.
+    Zone,
+}
+
+impl Away {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+
+    /// The metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Away::Level => "level",
+            Away::Zone => "zone",
+        }
+    }
 }
 
 /// Addresses already tried by a request.
@@ -102,10 +132,10 @@ pub struct Chosen {
 pub struct Tried(pub SmallVec<[Arc<Member>; 2]>);
 
 impl Members {
-    /// Compiles discovered endpoints for a service.
+    /// Compiles discovered endpoints for a service. Those that are new to it begin at this moment.
     #[must_use]
-    pub fn compile(service: &Service, endpoints: &[Endpoint]) -> Members {
-        let states = service.live.endpoints_of(endpoints);
+    pub fn compile(service: &Service, endpoints: &[Endpoint], at: Moment) -> Members {
+        let states = service.live.endpoints_of(endpoints, at);
         let endpoints = endpoints.iter().cloned().zip(states);
         let endpoints: Vec<_> = endpoints
             .map(|(endpoint, live)| {
@@ -120,10 +150,10 @@ impl Members {
             .collect();
         let subset = |labels: &Labels| {
             let members = endpoints.iter().filter(|member| member.has(labels));
-            Pool::new(service, members.cloned().collect())
+            Group::new(service, members.cloned().collect())
         };
         Members {
-            whole: Pool::new(service, endpoints.iter().cloned().collect()),
+            whole: Group::new(service, endpoints.clone()),
             subsets: service.subsets.iter().map(subset).collect(),
             sessions: sessions(service, &endpoints),
             endpoints,
@@ -143,8 +173,14 @@ impl Members {
             .then_some(member)
     }
 
+    /// How requests that ask for this are divided between levels and zones, in words; `None` when
+    /// they are not.
+    pub(crate) fn division(&self, service: &Service, asks: &Asks, at: Moment) -> Option<String> {
+        self.group(asks)?.said(service, at)
+    }
+
     /// Among whom a request may choose; `None` for a subset that this service does not have.
-    fn pool(&self, asks: &Asks) -> Option<&Pool> {
+    fn group(&self, asks: &Asks) -> Option<&Group> {
         match asks.subset {
             None => Some(&self.whole),
             Some(subset) => self.subsets.get(usize::from(subset.0)),
@@ -175,6 +211,12 @@ impl Member {
         self.live.breaker()?.refuses(breaker, at)
     }
 
+    /// How much of its weight counts at this moment, in percent: less than 100 in a slow start.
+    pub(crate) fn counts(&self, service: &Service, at: Moment) -> u64 {
+        let over = service.slow_start;
+        over.map_or(100, |over| ramp::share(over, self, at) / 10)
+    }
+
     fn weighted(&self) -> Weighted<'_> {
         Weighted {
             address: &self.endpoint.address,
@@ -192,11 +234,12 @@ impl Member {
 }
 
 impl Chosen {
-    fn new(member: &Arc<Member>, consent: Consent, pool: &Pool) -> Chosen {
-        member.live.begin();
-        let choices = u32::try_from(pool.members.len()).unwrap_or(u32::MAX);
+    fn new(found: &Found<'_>, group: &Group, consent: Consent) -> Chosen {
+        found.member.live.begin();
+        let choices = u32::try_from(group.all.members.len()).unwrap_or(u32::MAX);
         Chosen {
-            member: member.clone(),
+            member: Arc::clone(found.member),
+            away: found.away(group),
             choices,
             consent,
         }
@@ -256,47 +299,26 @@ pub fn pick(
     at: Moment,
     note: &mut impl Note,
 ) -> Result<Chosen, Refusal> {
-    let pool = match members.pool(asks) {
-        Some(pool) if !pool.members.is_empty() => pool,
+    let group = match members.group(asks) {
+        Some(group) if !group.all.members.is_empty() => group,
         _ => return Err(nobody(service, members, asks)),
-    };
-    // Counted at the first unfit endpoint that is drawn, so never while all are fit.
-    let panic = Cell::new(None);
-    let in_panic = || {
-        panic.get().unwrap_or_else(|| {
-            let few = too_few_fit(service, pool, at);
-            panic.set(Some(few));
-            few
-        })
     };
     // Panic does not open breakers: what they keep from an endpoint stays away from it.
     let breaker = service.breaker_of(BreakerScope::Endpoint);
-    let closed = |member: &Member| breaker.is_none_or(|it| member.refuses(it, at).is_none());
-    let usable = |member: &Member| closed(member) && (member.is_fit(at) || in_panic());
-    let fresh = |member: &Member| !tried.has(member) && usable(member);
-
-    let room = pool.room(service);
-    let roomy = |member: &Member| room.is_none_or(|room| room.is_in(member)) && fresh(member);
-    let by_method = |will_do: &dyn Fn(&Member) -> bool| {
-        let index = draw::draw(&service.balance, pool, asks.key, draw, at, will_do)?;
-        Some(&pool.members[index])
+    let search = Search {
+        service,
+        breaker,
+        asks,
+        tried,
+        draw,
+        at,
+        ramp: service.slow_start.map(|over| Ramp::new(over, draw, at)),
     };
-    let kept = members.kept(service, asks).filter(|member| fresh(member));
-    let (chosen, how) = match kept {
-        Some(member) => (Some(member), How::Session),
-        None => by_method(&roomy).map_or_else(
-            || match by_method(&fresh).filter(|_| room.is_some()) {
-                Some(member) => (Some(member), How::PastBound),
-                None => (by_method(&usable), How::Again),
-            },
-            |member| (Some(member), How::Method),
-        ),
-    };
-    let Some(member) = chosen else {
-        if let Some(after) = breaker.and_then(|breaker| all_refuse(breaker, pool, at)) {
+    let Some(found) = search.among(group, members.kept(service, asks)) else {
+        if let Some(after) = breaker.and_then(|breaker| all_refuse(breaker, &group.all, at)) {
             return Err(Refusal::new(Code::BreakerOpen).with_retry_after(after));
         }
-        let all = pool.members.len();
+        let all = group.all.members.len();
         let detail = format!(
             "none of the {all} endpoints of service {:?} is fit",
             service.name
@@ -305,40 +327,21 @@ pub fn pick(
     };
     note.note(|| Step {
         area: "endpoint",
-        said: format!(
-            "{} by {}, one of {}{}{}{}",
-            member.endpoint.address,
-            match how {
-                How::Session => "the session that its cookie names",
-                _ => service.balance.as_str(),
-            },
-            pool.members.len(),
-            service.labels_text(asks.subset),
-            if panic.get() == Some(true) {
-                ", in panic: too few are fit"
-            } else {
-                ""
-            },
-            match how {
-                How::Again => ", though it was tried before",
-                How::PastBound => ", though all are past `load_max`",
-                How::Method | How::Session => "",
-            }
-        ),
+        said: said(service, asks, &found),
         at: service.at,
     });
     let consent = match breaker {
         None => Consent::free(),
         Some(breaker) => {
-            let owner = service.live.owner(Some(&member.endpoint.address));
-            match member.live.own_breaker().enter(breaker, owner, at) {
+            let owner = service.live.owner(Some(&found.member.endpoint.address));
+            match found.member.live.own_breaker().enter(breaker, owner, at) {
                 Ok(consent) => consent,
                 // Another worker has just taken the last probe, so this one is left out now.
                 Err(_) => return pick(service, members, asks, tried, draw, at, note),
             }
         }
     };
-    Ok(Chosen::new(member, consent, pool))
+    Ok(Chosen::new(&found, group, consent))
 }
 
 /// When the first breaker lets something through, where all endpoints have theirs open.
@@ -350,17 +353,32 @@ fn all_refuse(breaker: &Breaker, pool: &Pool, at: Moment) -> Option<Duration> {
     Some(first)
 }
 
-/// How an endpoint came to be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// Every one that will do has been tried.
-    Again,
-    /// By the service's method.
-    Method,
-    /// By the method, and nobody has room.
-    PastBound,
-    /// The client is at this one.
-    Session,
+/// Who was found, in words.
+fn said(service: &Service, asks: &Asks, found: &Found<'_>) -> String {
+    let by = match found.how {
+        How::Session => "the session that its cookie names",
+        How::Again | How::Method | How::PastBound => service.balance.as_str(),
+    };
+    let place = match found.part {
+        None => String::new(),
+        Some(part) => format!(" of {}", part.said(service)),
+    };
+    let panic = if found.panic {
+        ", in panic: too few are fit"
+    } else {
+        ""
+    };
+    let how = match found.how {
+        How::Again => ", though it was tried before",
+        How::PastBound => ", though all are past `load_max`",
+        How::Method | How::Session => "",
+    };
+    format!(
+        "{} by {by}, one of {}{place}{}{panic}{how}",
+        found.member.endpoint.address,
+        found.pool.members.len(),
+        service.labels_text(asks.subset),
+    )
 }
 
 /// Why there is nobody to choose.
@@ -375,16 +393,6 @@ fn nobody(service: &Service, members: &Members, asks: &Asks) -> Refusal {
     let detail = format!("service {name:?} has {all} endpoints, but none{with}");
     Refusal::new(Code::SubsetEmpty).with_detail(detail)
 }
-
-/// Whether so few endpoints are fit that fitness no longer counts.
-fn too_few_fit(service: &Service, pool: &Pool, at: Moment) -> bool {
-    let fit = pool.members.iter().filter(|member| member.is_fit(at));
-    let (fit, all) = (fit.count() as u64, pool.members.len() as u64);
-    fit * WHOLE < all * u64::from(service.outlier.panic.0)
-}
-
-/// The whole, in thousandths of a percent.
-const WHOLE: u64 = 100_000;
 
 #[cfg(test)]
 mod tests;

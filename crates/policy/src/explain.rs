@@ -18,7 +18,7 @@ use weir_config::Position;
 use weir_config::service::Source;
 
 use crate::auth::{Claims, Local};
-use crate::balance::{Members, Tried};
+use crate::balance::{Asks, Members, Tried};
 use crate::moment::Moment;
 use crate::note::{Note, Recorder, Step};
 use crate::pipeline::admit::{self, Rehearsal};
@@ -276,7 +276,7 @@ fn follow(
         fallback.describe(snapshot, recorder);
     }
     *upstream = Some(prepared(snapshot, question, admitted, recorder));
-    let known = known_members(service, members(forward.service));
+    let known = known_members(service, members(forward.service), at);
     let Some(members) = known else {
         recorder.note(|| Step {
             area: "endpoint",
@@ -288,16 +288,20 @@ fn follow(
             endpoint: None,
         };
     };
-    note_endpoints(&members, at, service.at, recorder);
+    note_endpoints(service, &members, &forward.asks, at, recorder);
     chosen(snapshot, question.draw, forward, &members, at, recorder)
 }
 
 /// The endpoints of a service, where they are told or stand in the document.
-fn known_members(service: &Service, told: Option<Arc<Members>>) -> Option<Arc<Members>> {
+fn known_members(
+    service: &Service,
+    told: Option<Arc<Members>>,
+    at: Moment,
+) -> Option<Arc<Members>> {
     told.or_else(|| match &service.source {
         Source::Endpoints(list) => {
             let list: Vec<_> = list.iter().map(|endpoint| endpoint.value.clone()).collect();
-            Some(Arc::new(Members::compile(service, &list)))
+            Some(Arc::new(Members::compile(service, &list, at)))
         }
         _ => None,
     })
@@ -321,19 +325,32 @@ fn chosen(
     }
 }
 
-fn note_endpoints(members: &Members, at: Moment, place: Position, recorder: &mut Recorder) {
+fn note_endpoints(
+    service: &Service,
+    members: &Members,
+    asks: &Asks,
+    at: Moment,
+    recorder: &mut Recorder,
+) {
+    let place = service.at;
     for member in members.endpoints.iter().take(ENDPOINTS_SHOWN_MAX) {
-        let state = match (member.endpoint.healthy, member.is_fit(at)) {
-            (_, true) => "fit",
-            (true, false) => "ejected",
-            (false, false) => "unhealthy",
+        let (endpoint, live) = (&member.endpoint, &member.live);
+        let state = match (endpoint.healthy, live.checked().is_fit()) {
+            _ if member.is_fit(at) => "fit",
+            (false, _) => "unhealthy",
+            (true, false) => "unfit by its health checks",
+            (true, true) => "ejected",
         };
         let breaker = member.live.breaker().map(|breaker| breaker.state());
         let breaker = match breaker {
             None | Some(BreakerState::Closed) => String::new(),
             Some(state) => format!(", its breaker is {}", state.as_str()),
         };
-        let said = format!("{} is {state}{breaker}", member.endpoint.address);
+        let slow = match member.counts(service, at) {
+            100 => String::new(),
+            percent => format!(", and starts slowly: {percent} % of its weight"),
+        };
+        let said = format!("{} is {state}{breaker}{slow}", endpoint.address);
         recorder.note(|| Step {
             area: "endpoint",
             said,
@@ -345,6 +362,13 @@ fn note_endpoints(members: &Members, at: Moment, place: Position, recorder: &mut
         recorder.note(|| Step {
             area: "endpoint",
             said: format!("and {more} more"),
+            at: place,
+        });
+    }
+    if let Some(said) = members.division(service, asks, at) {
+        recorder.note(|| Step {
+            area: "endpoint",
+            said,
             at: place,
         });
     }

@@ -33,6 +33,8 @@ pub use service::ServiceLive;
 #[derive(Debug, Default)]
 pub struct Live {
     named: Mutex<Named>,
+    /// Where the process stands.
+    zone: Option<Arc<str>>,
     /// Keys the hashes of limits: random per process, the same for every limiter in it.
     hasher: RandomState,
 }
@@ -56,6 +58,20 @@ struct LimiterName {
 }
 
 impl Live {
+    /// The live state of a proxy that stands in this zone; one of no name is no zone.
+    #[must_use]
+    pub fn in_zone(zone: Option<&str>) -> Live {
+        Live {
+            zone: zone.filter(|zone| !zone.is_empty()).map(Arc::from),
+            ..Live::default()
+        }
+    }
+
+    /// Where the proxy stands, where it knows.
+    pub(crate) fn zone(&self) -> Option<Arc<str>> {
+        self.zone.clone()
+    }
+
     /// The state of this service, made when it is new.
     #[must_use]
     pub fn service(&self, name: &str) -> Arc<ServiceLive> {

@@ -14,6 +14,7 @@ use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Breaker, BreakerScope};
 use weir_config::service::{Protocol, Source, UpstreamTls};
+use weir_config::units::Ratio;
 use weir_config::{ConfigError, Document, Position};
 
 use crate::auth::{IssuerLive, RouteAuth};
@@ -196,6 +197,12 @@ pub struct Service {
     pub(crate) hash_key: Option<RequestKey>,
     /// Whether clients stay at one endpoint.
     pub sticky: Option<Sticky>,
+    /// In what time a new endpoint gets its whole share.
+    pub slow_start: Option<Duration>,
+    /// The proxy's own zone, where its endpoints are preferred.
+    pub zone: Option<Arc<str>>,
+    /// How much more than its share a level or zone is able to carry.
+    pub overprovisioning: Ratio,
     /// What is spoken.
     pub protocol: Protocol,
     /// TLS towards endpoints without a mesh identity.

@@ -219,7 +219,7 @@ fn explained_request(
     let members = |id: ServiceId| {
         let service = snapshot.service(id);
         let shown = shown.memberships.show_one(service)?;
-        Some(Arc::new(Members::compile(service, &shown)))
+        Some(Arc::new(Members::compile(service, &shown, clock::now())))
     };
     match explain(snapshot, &question, members, clock::now()) {
         Ok(explanation) => match serde_json::to_value(&explanation) {

@@ -128,7 +128,10 @@ impl Check {
         let result = if passed.is_ok() { "passed" } else { "failed" };
         let worker = &self.worker;
         worker.metrics.checked(worker.index, service, result);
-        match self.live.checked().record(passed.is_ok(), &self.plan) {
+        match self
+            .live
+            .check(passed.is_ok(), &self.plan, worker.clock.now())
+        {
             Some(CheckState::Unfit) => {
                 let reason = passed.err().unwrap_or_default();
                 tracing::warn!(

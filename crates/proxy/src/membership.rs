@@ -13,6 +13,7 @@ use weir_config::service::Source;
 use weir_policy::balance::{Chosen, Member, Members};
 use weir_policy::snapshot::{Service, Snapshot};
 
+use crate::clock;
 use crate::pool::{Lane, LaneKey, Pool};
 
 /// Endpoints by service name, as told last.
@@ -28,7 +29,7 @@ pub(crate) struct Seats {
 impl Seats {
     /// Compiles the members of a service.
     pub(crate) fn compile(service: &Service, endpoints: &[Endpoint], pool: &Pool) -> Rc<Self> {
-        let members = Members::compile(service, endpoints);
+        let members = Members::compile(service, endpoints, clock::now());
         let lane = |member: &Arc<Member>| {
             let key = LaneKey {
                 address: member.endpoint.address.as_str().into(),

@@ -65,6 +65,8 @@ pub struct NodeOptions {
     pub config: ConfigSource,
     /// What outlives it.
     pub state: StateDir,
+    /// The zone that it stands in, where it was told.
+    pub zone: Option<String>,
     /// Worker threads.
     pub workers: usize,
     /// Where listening sockets come from.
@@ -260,7 +262,7 @@ fn start_engine(options: &NodeOptions) -> Result<Arc<Engine>, StartError> {
     let started = Engine::start(EngineOptions {
         workers: options.workers,
         sockets: Arc::clone(&options.sockets),
-        live: Arc::new(Live::default()),
+        live: Arc::new(Live::in_zone(options.zone.as_deref())),
         registry: options.registry.clone(),
         access_log: AccessLog::start(LogTarget::Off, &options.registry)?,
     });

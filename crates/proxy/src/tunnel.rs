@@ -101,7 +101,7 @@ async fn join(
         let chosen = chosen.map_err(refused)?;
         let lane = seats.lane(&chosen);
         let lane = lane.ok_or((Code::Internal.into(), Termination::Internal))?;
-        metrics.attempt();
+        metrics.attempt(&chosen);
         let opened = connect::open_raw(lane, &way, forward.timeouts.connect).await;
         // Judge: it stands, is tried again, or given up.
         let now = worker.clock.now();

@@ -199,6 +199,8 @@ metrics! {
         "Circuit breaker of a whole service: 0 closed, 1 half open, 2 open.";
     BREAKERS_OPENED: Counter = "weir_upstream_breakers_opened_total" [SERVICE],
         "How often the circuit breaker of a service, or of one of its endpoints, opened.";
+    ATTEMPTS_AWAY: Counter = "weir_upstream_attempts_away_total" [SERVICE, REASON],
+        "Attempts at endpoints outside of the own zone (`zone`) or of a lower level (`level`).";
     SESSIONS_BROKEN: Counter = "weir_upstream_sessions_broken_total" [SERVICE],
         "Requests whose cookie named an endpoint that was gone, unfit or failed: another one took over.";
     HEALTH_CHECKS: Counter = "weir_upstream_health_checks_total" [SERVICE, OUTCOME],

@@ -18,6 +18,7 @@ mod grpc;
 mod health;
 mod hops;
 mod http2;
+mod levels;
 mod limits;
 mod mirrors;
 mod paths;

@@ -6,43 +6,64 @@ use weir_config::balance::Balance;
 
 use crate::balance::Member;
 use crate::balance::pool::Pool;
+use crate::balance::ramp::{FULL, Ramp};
 use crate::balance::random::{below, mix};
 use crate::moment::Moment;
 
-/// Index of an endpoint that will do; `None` when none does. There is at least one endpoint.
-///
-/// Constant time while the first ones drawn will do; after [`DRAWS_MAX`] that did not, every
-/// endpoint is looked at.
-pub(super) fn draw(
-    balance: &Balance,
-    pool: &Pool,
-    key: Option<u64>,
-    draw: u64,
-    at: Moment,
-    will_do: impl Fn(&Member) -> bool,
-) -> Option<usize> {
-    let first = |source: &mut dyn FnMut() -> usize| first_that(pool, draw, source, &will_do);
-    match balance {
-        Balance::Maglev(_) | Balance::RingHash(_) => match (&pool.table, key) {
-            (Some(table), Some(key)) => table.first(key, |index| will_do(&pool.members[index])),
-            // Without a key, in turn.
-            _ => first(&mut || pool.next_turn(draw)),
-        },
-        Balance::RoundRobin => first(&mut || pool.next_turn(draw)),
-        Balance::Random => first(&mut by_weight(pool, draw)),
-        Balance::LeastRequest => better_of_two(pool, draw, &will_do, |one, other| {
-            // In flight by weight, without dividing.
-            let one_load = u64::from(one.live.in_flight()) * u64::from(other.endpoint.weight);
-            let other_load = u64::from(other.live.in_flight()) * u64::from(one.endpoint.weight);
-            one_load.cmp(&other_load)
-        }),
-        Balance::PeakEwma => better_of_two(pool, draw, &will_do, |one, other| {
-            let cost = |member: &Member| {
-                let load = member.live.latency.cost(member.live.in_flight(), at);
-                load / f64::from(member.endpoint.weight.max(1))
-            };
-            cost(one).total_cmp(&cost(other))
-        }),
+/// What decides a draw.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw<'a> {
+    /// The hash of the request's key, for methods that hash.
+    pub(super) key: Option<u64>,
+    pub(super) draw: u64,
+    pub(super) at: Moment,
+    pub(super) ramp: Option<&'a Ramp>,
+}
+
+impl Draw<'_> {
+    /// Index of an endpoint that will do; `None` when none does. There is at least one endpoint.
+    ///
+    /// Constant time while the first ones drawn will do; after [`DRAWS_MAX`] that did not, every
+    /// endpoint is looked at.
+    pub(super) fn from(
+        &self,
+        balance: &Balance,
+        pool: &Pool,
+        will_do: impl Fn(&Member) -> bool,
+    ) -> Option<usize> {
+        let Draw {
+            key,
+            draw,
+            at,
+            ramp,
+        } = *self;
+        let first = |source: &mut dyn FnMut() -> usize| first_that(pool, draw, source, &will_do);
+        let weight = |member: &Member| {
+            let share = ramp.map_or(FULL, |ramp| ramp.share(member));
+            u64::from(member.endpoint.weight) * share
+        };
+        match balance {
+            Balance::Maglev(_) | Balance::RingHash(_) => match (&pool.table, key) {
+                (Some(table), Some(key)) => table.first(key, |index| will_do(&pool.members[index])),
+                // Without a key, in turn.
+                _ => first(&mut || pool.next_turn(draw)),
+            },
+            Balance::RoundRobin => first(&mut || pool.next_turn(draw)),
+            Balance::Random => first(&mut by_weight(pool, draw)),
+            Balance::LeastRequest => better_of_two(pool, draw, &will_do, |one, other| {
+                // In flight by weight, without dividing.
+                let one_load = u64::from(one.live.in_flight()) * weight(other);
+                let other_load = u64::from(other.live.in_flight()) * weight(one);
+                one_load.cmp(&other_load)
+            }),
+            Balance::PeakEwma => better_of_two(pool, draw, &will_do, |one, other| {
+                let cost = |member: &Member| {
+                    let load = member.live.latency.cost(member.live.in_flight(), at);
+                    load / weight(member).max(1) as f64
+                };
+                cost(one).total_cmp(&cost(other))
+            }),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_config::units::Ratio;
 
+use super::group::WHOLE;
 use super::table::Table;
 use super::{Member, schedule};
 use crate::snapshot::Service;
@@ -33,6 +34,17 @@ impl Pool {
             members,
             schedule: schedule::spread(&weights),
             cursor: AtomicU64::new(CURSOR_UNSET),
+        }
+    }
+
+    /// Endpoints of which none is drawn.
+    pub(super) fn undrawn(members: Box<[Arc<Member>]>) -> Pool {
+        Pool {
+            members,
+            schedule: Box::default(),
+            cursor: AtomicU64::new(CURSOR_UNSET),
+            table: None,
+            weight: 0,
         }
     }
 
@@ -67,11 +79,13 @@ impl Pool {
     }
 
     /// How much more than the mean an endpoint may have in flight ("consistent hashing with
-    /// bounded loads"); the request that is being placed counts already.
-    pub(super) fn room(&self, service: &Service) -> Option<Room> {
+    /// bounded loads"); the request that is being placed counts already. `share` is what these
+    /// endpoints get of the service's requests, in millionths.
+    pub(super) fn room(&self, service: &Service, share: u32) -> Option<Room> {
         let load_max = service.balance.load_max()?;
+        let load = u64::from(service.live.in_flight()) * u64::from(share) / u64::from(WHOLE);
         Some(Room {
-            load: u64::from(service.live.in_flight()).max(1) * u64::from(load_max.0),
+            load: load.max(1) * u64::from(load_max.0),
             weight: self.weight * u64::from(Ratio::WHOLE.0),
         })
     }

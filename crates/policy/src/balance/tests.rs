@@ -9,7 +9,7 @@ use weir_config::endpoint::Endpoint;
 use weir_config::units::Percent;
 
 use super::random::mix;
-use super::{Asks, Chosen, Members, Tried};
+use super::{Asks, Away, Chosen, Members, Tried};
 use crate::live::sample::{members, moment, outlier, service};
 use crate::moment::Moment;
 use crate::note::Note;
@@ -17,6 +17,7 @@ use crate::refusal::{Code, Refusal};
 use crate::snapshot::Service;
 
 mod hashing;
+mod places;
 mod sessions;
 
 const NOW: u64 = 1_000;
@@ -63,7 +64,7 @@ fn no_endpoint_is_refused() {
         Balance::RoundRobin,
     ] {
         let service = service(balance.clone());
-        let none = Members::compile(&service, &[]);
+        let none = Members::compile(&service, &[], moment(0));
         let refused = pick(&service, &none, &Tried::default(), 1, moment(NOW), &mut ());
         assert_eq!(refused.unwrap_err().code, Code::NoEndpoint);
     }
@@ -231,7 +232,7 @@ fn unhealthy_endpoints_are_left_alone_until_panic() {
                 ..Endpoint::plain(format!("10.0.0.{number}:80"))
             })
             .collect();
-        let members = Members::compile(&service, &endpoints);
+        let members = Members::compile(&service, &endpoints, moment(0));
         assert_eq!(shares(&service, &members, 400)[0], 0, "{balance:?}");
         eject(&members, 1, moment(NOW));
         let shares_now = shares(&service, &members, 400);

@@ -12,7 +12,7 @@ use weir_config::endpoint::Endpoint;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Limits, Outlier, Retry, Timeouts};
 use weir_config::service::{Protocol, Service as Written, Source, UpstreamTls};
-use weir_config::units::{Percent, Size};
+use weir_config::units::{Percent, Ratio, Size};
 use weir_config::{Document, Located, Position};
 
 use super::faults::Faults;
@@ -47,6 +47,18 @@ pub(super) fn compile(
             let hint = "use `protocol: http1`, or leave `proxy_protocol` out".to_owned();
             faults.error(path, written.at, problem, Some(hint));
         }
+        if written.slow_start.is_some() && written.balance.key().is_some() {
+            let path = format!("services.{}.slow_start", name.value);
+            let method = written.balance.as_str();
+            let problem = format!("with `{method}` the key decides, and a weight that grows would");
+            let hint = "leave `slow_start` out, or balance by another method".to_owned();
+            faults.error(
+                path,
+                written.at,
+                problem + " move keys all the time",
+                Some(hint),
+            );
+        }
         if let Some(health) = &written.health
             && let Some(problem) = health::problem(health, written.protocol)
         {
@@ -79,12 +91,17 @@ pub(super) fn by_name(document: &Document) -> HashMap<&str, ServiceId> {
 fn service(name: &str, written: &Written, subsets: Vec<Labels>, live: &Live) -> Service {
     let tls = tls(written);
     let connection_class = connection_class(written.protocol, tls.as_ref(), written.proxy_protocol);
+    // A key must lead to the same endpoint from everywhere.
+    let prefers_zone = written.prefer_zone && written.balance.key().is_none();
     Service {
         name: name.into(),
         source: written.source.clone(),
         balance: written.balance.clone(),
         hash_key: written.balance.key().map(RequestKey::compile),
         sticky: written.sticky.clone(),
+        slow_start: written.slow_start,
+        zone: prefers_zone.then(|| live.zone()).flatten(),
+        overprovisioning: written.overprovisioning,
         subsets,
         protocol: written.protocol,
         tls,
@@ -135,6 +152,9 @@ fn inbound(document: &Document, name: &str, application: SocketAddr, live: &Live
         balance: Balance::RoundRobin,
         hash_key: None,
         sticky: None,
+        slow_start: None,
+        zone: None,
+        overprovisioning: Ratio::WHOLE,
         subsets: Vec::new(),
         protocol,
         tls: None,

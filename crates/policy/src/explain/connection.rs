@@ -61,13 +61,13 @@ fn connection(
                 Err(refusal) => super::refused(&refusal),
                 Ok(forward) => {
                     let service = snapshot.service(forward.service);
-                    match known_members(service, members(forward.service)) {
+                    match known_members(service, members(forward.service), at) {
                         None => Answer::Forwarded {
                             service: service.name.to_string(),
                             endpoint: None,
                         },
                         Some(members) => {
-                            note_endpoints(&members, at, service.at, &mut recorder);
+                            note_endpoints(service, &members, &forward.asks, at, &mut recorder);
                             chosen(snapshot, draw, &forward, &members, at, &mut recorder)
                         }
                     }

@@ -4,10 +4,10 @@
 //! ([`Latency`]), who is ejected is `resilience`'s ([`Ejection`]).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::balance::latency::Latency;
-use crate::health::Checked;
+use crate::health::{CheckState, Checked, HealthPlan};
 use crate::moment::Moment;
 use crate::resilience::{BreakerLive, Ejection};
 
@@ -17,6 +17,10 @@ use crate::resilience::{BreakerLive, Ejection};
 #[repr(align(128))]
 pub struct EndpointLive {
     in_flight: AtomicU32,
+    /// Since when it is here, or fit again, nanoseconds; zero: it was here from the start.
+    since: AtomicU64,
+    /// Discovery said last that it is not healthy.
+    lost: AtomicBool,
     /// How fast it answers.
     pub(crate) latency: Latency,
     checked: Checked,
@@ -66,6 +70,36 @@ impl EndpointLive {
     /// Its circuit breaker, made when it is first asked for.
     pub(crate) fn own_breaker(&self) -> &BreakerLive {
         self.breaker.get_or_init(Box::default)
+    }
+
+    /// A health check says how it is; the new state where it changed. One that recovers starts
+    /// slowly, where its service says so.
+    pub fn check(&self, passed: bool, plan: &HealthPlan, at: Moment) -> Option<CheckState> {
+        let was_fit = self.checked.is_fit();
+        let changed = self.checked.record(passed, plan);
+        if !was_fit && changed == Some(CheckState::Fit) {
+            self.begins(at);
+        }
+        changed
+    }
+
+    /// Discovery says how it is.
+    pub(crate) fn found(&self, healthy: bool, at: Moment) {
+        if self.lost.swap(!healthy, Ordering::Relaxed) && healthy {
+            self.begins(at);
+        }
+    }
+
+    /// It is new among others, or fit again.
+    pub(crate) fn begins(&self, at: Moment) {
+        self.since.store(at.nanos.max(1), Ordering::Relaxed);
+    }
+
+    /// Since when it is fit, nanoseconds; `None` when it was always.
+    pub(crate) fn since(&self) -> Option<u64> {
+        let since = self.since.load(Ordering::Relaxed);
+        let since = since.max(self.ejection.ended_at());
+        (since > 0).then_some(since)
     }
 
     pub(crate) fn begin(&self) {

@@ -9,7 +9,7 @@ use weir_config::criticality::Criticality;
 use weir_config::endpoint::Endpoint;
 use weir_config::resilience::{Breaker, BreakerScope, Outlier, Retry, Timeouts};
 use weir_config::service::{Protocol, Source};
-use weir_config::units::Percent;
+use weir_config::units::{Percent, Ratio};
 
 use crate::balance::{Asks, Members};
 use crate::key::RequestKey;
@@ -27,6 +27,9 @@ pub(crate) fn service(balance: Balance) -> Service {
         hash_key: balance.key().map(RequestKey::compile),
         balance,
         sticky: None,
+        slow_start: None,
+        zone: None,
+        overprovisioning: Ratio(1_400),
         subsets: Vec::new(),
         protocol: Protocol::Http1,
         tls: None,
@@ -85,7 +88,7 @@ pub(crate) fn members(service: &Service, weights: &[u32]) -> Members {
             ..Endpoint::plain(format!("10.0.{}.{}:80", index / 250, index % 250 + 1))
         })
         .collect();
-    Members::compile(service, &endpoints)
+    Members::compile(service, &endpoints, moment(0))
 }
 
 /// A request on its way.

@@ -182,22 +182,30 @@ impl ServiceLive {
     }
 
     /// The state of each of these endpoints, in their order: kept by address, made when new. What
-    /// no membership of any worker holds any more is forgotten.
-    pub(crate) fn endpoints_of(&self, endpoints: &[Endpoint]) -> Vec<Arc<EndpointLive>> {
+    /// no membership of any worker holds any more is forgotten. Who is new among others begins at
+    /// this moment; the first ones of a service were always there.
+    pub(crate) fn endpoints_of(
+        &self,
+        endpoints: &[Endpoint],
+        at: Moment,
+    ) -> Vec<Arc<EndpointLive>> {
         let mut known = self.lock();
-        let states = endpoints
-            .iter()
-            .map(|endpoint| {
-                if let Some(live) = known.get(endpoint.address.as_str()).and_then(Weak::upgrade) {
-                    return live;
-                }
+        known.retain(|_, live| live.strong_count() > 0);
+        let first = known.is_empty();
+        let states = endpoints.iter().map(|endpoint| {
+            let live = known.get(endpoint.address.as_str()).and_then(Weak::upgrade);
+            let live = live.unwrap_or_else(|| {
                 let live = Arc::<EndpointLive>::default();
+                if !first {
+                    live.begins(at);
+                }
                 known.insert(endpoint.address.as_str().into(), Arc::downgrade(&live));
                 live
-            })
-            .collect();
-        known.retain(|_, live| live.strong_count() > 0);
-        states
+            });
+            live.found(endpoint.healthy, at);
+            live
+        });
+        states.collect()
     }
 
     /// Ejects an endpoint that has failed too often, unless too many are ejected already.

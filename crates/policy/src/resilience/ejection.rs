@@ -66,6 +66,14 @@ impl EjectionCounts {
         self.ejected[grounds as usize].load(Ordering::Relaxed)
     }
 
+    /// Ejections for whatever reason, ever.
+    pub(crate) fn total(&self) -> u64 {
+        self.ejected
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+
     /// Ejections that `share_max` forbade, ever.
     #[must_use]
     pub fn withheld_total(&self) -> u64 {
@@ -85,6 +93,11 @@ impl Ejection {
     /// Whether it is out.
     pub(crate) fn is_ejected(&self, at: Moment) -> bool {
         at.nanos < self.until.load(Ordering::Relaxed)
+    }
+
+    /// When the last one ended, or will end, nanoseconds; zero for never.
+    pub(crate) fn ended_at(&self) -> u64 {
+        self.until.load(Ordering::Relaxed)
     }
 
     /// Failures in a row.

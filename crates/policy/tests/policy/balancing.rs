@@ -1,6 +1,8 @@
-//! Which endpoint an admitted request gets: subsets.
+//! Which endpoint an admitted request gets: subsets, zones.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use weir_config::Document;
 use weir_config::bounds::{
@@ -8,6 +10,8 @@ use weir_config::bounds::{
 };
 use weir_config::endpoint::Endpoint;
 use weir_policy::balance::{Chosen, Members, Tried};
+use weir_policy::compile::compile;
+use weir_policy::live::Live;
 use weir_policy::pipeline::{self, Then};
 use weir_policy::refusal::Refusal;
 use weir_policy::snapshot::{Role, Snapshot};
@@ -20,7 +24,7 @@ fn choose(snapshot: &Snapshot, ask: &Ask, endpoints: &[Endpoint]) -> Result<Chos
     let Then::Forward(forward) = &admitted.then else {
         panic!("it is answered")
     };
-    let members = Members::compile(snapshot.service(forward.service), endpoints);
+    let members = Members::compile(snapshot.service(forward.service), endpoints, ask.at);
     let tried = Tried::default();
     pipeline::choose(
         snapshot,
@@ -183,4 +187,47 @@ fn labels_and_levels_are_bounded() {
             .unwrap_err()
             .contains("out of range")
     );
+}
+
+#[test]
+fn a_proxy_prefers_its_zone_unless_a_key_decides() {
+    let yaml = "
+        services:
+          plain: { mesh: a }
+          anywhere: { mesh: a, prefer_zone: false }
+          ring: { mesh: a, balance: { ring-hash: path } }
+          maglev: { mesh: a, balance: { maglev: path } }
+        ";
+    let zones = |live: &Live| {
+        let document = Arc::new(Document::from_yaml(yaml).unwrap());
+        let snapshot = compile(document, &Role::Gateway, "1", live).unwrap();
+        let zones = snapshot.services.iter().map(|it| it.zone.clone());
+        zones.collect::<Vec<_>>()
+    };
+    for unknown in [None, Some("")] {
+        assert_eq!(zones(&Live::in_zone(unknown)), [None, None, None, None]);
+    }
+    let own = Some(Arc::from("eu-a"));
+    assert_eq!(zones(&Live::in_zone(Some("eu-a"))), [own, None, None, None]);
+}
+
+#[test]
+fn slow_start_is_not_for_methods_that_hash() {
+    let compile = |service: &str| {
+        let yaml = format!("services: {{ a: {{ mesh: a, slow_start: 30s{service} }} }}");
+        let document = Arc::new(Document::from_yaml(&yaml).unwrap());
+        compile(document, &Role::Gateway, "1", &Live::default())
+    };
+    let snapshot = compile(", balance: random").unwrap();
+    let service = &snapshot.services[0];
+    assert_eq!(service.slow_start, Some(Duration::from_secs(30)));
+    for method in ["ring-hash", "maglev"] {
+        let errors = compile(&format!(", balance: {{ {method}: path }}")).unwrap_err();
+        let told = errors.to_string();
+        assert!(told.contains("services.a.slow_start: with `"), "{told}");
+        assert!(
+            told.contains(&format!("`{method}` the key decides")),
+            "{told}"
+        );
+    }
 }

@@ -107,7 +107,7 @@ fn connecting_is_tried_again_elsewhere_and_tells_about_the_endpoint() {
     let forward = tunnel::admit(&snapshot, plan, CLIENT, AT, 3, &mut ()).unwrap();
     let service = snapshot.service(forward.service);
     let endpoints = ["10.0.0.2:2", "10.0.0.3:2"].map(weir_config::endpoint::Endpoint::plain);
-    let members = Members::compile(service, &endpoints);
+    let members = Members::compile(service, &endpoints, AT);
     let mut tried = Tried::default();
     let choose = |tried: &Tried| {
         pipeline::choose(&snapshot, &forward, &members, tried, 0, AT, &mut ()).unwrap()

@@ -13,6 +13,8 @@ use weir_config::service::Source;
 use weir_policy::balance::Members;
 use weir_policy::snapshot::{Service, Snapshot};
 
+use crate::clock;
+
 /// What the workers were told last, by service name.
 #[derive(Debug, Default)]
 pub(super) struct Warm {
@@ -37,7 +39,7 @@ impl Warm {
         drop(told);
         let service = services.iter().find(|service| &*service.name == name)?;
         let hashes = service.balance.key().is_some();
-        hashes.then(|| Arc::new(Members::compile(service, endpoints)))
+        hashes.then(|| Arc::new(Members::compile(service, endpoints, clock::now())))
     }
 
     /// The tables of every service of a snapshot that is about to be installed.
@@ -52,11 +54,11 @@ impl Warm {
     fn of(&self, service: &Service) -> Members {
         if let Source::Endpoints(written) = &service.source {
             let endpoints: Vec<_> = written.iter().map(|it| it.value.clone()).collect();
-            return Members::compile(service, &endpoints);
+            return Members::compile(service, &endpoints, clock::now());
         }
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoints = told.get(&*service.name).cloned().unwrap_or_default();
         drop(told);
-        Members::compile(service, &endpoints)
+        Members::compile(service, &endpoints, clock::now())
     }
 }

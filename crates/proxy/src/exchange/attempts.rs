@@ -72,7 +72,7 @@ impl Attempts<'_> {
             // Choose: another endpoint than those tried, where there is one.
             let seats = self.entry.installed.seats(self.plan.service);
             let chosen = self.choose(&seats, &tried, at)?;
-            metrics.attempt();
+            metrics.attempt(&chosen);
             let attempt = self.attempt(&seats, &chosen, at, ledger)?;
             let attempted = attempt::attempt(&attempt, head).await;
             if !is_unsent(&attempted) {

@@ -125,7 +125,7 @@ impl Copy {
         let Some(lane) = seats.lane(&chosen) else {
             return metrics.mirror_dropped(Code::Internal.as_str());
         };
-        metrics.attempt();
+        metrics.attempt(&chosen);
         metrics.mirror_sent();
         let mut head = self.head.take();
         let method = head

@@ -1,6 +1,8 @@
-//! Names that a proxy gives itself when it is given none.
+//! Names of a proxy: those that it is given, and those that it gives itself when it is given none.
 
 use std::path::PathBuf;
+
+use weir_config::bounds::LABEL_NAME_BYTES_MAX;
 
 /// The name of this machine (in Kubernetes: of the pod), with every character that a node id may
 /// not have replaced.
@@ -31,6 +33,17 @@ pub fn is_node_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= NODE_ID_CHARS_MAX && text.chars().all(fits)
 }
 
+/// A text as the name of the zone that a proxy stands in, as endpoints have it too.
+///
+/// # Errors
+/// What a zone is, when this is none.
+pub fn zone(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=LABEL_NAME_BYTES_MAX if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(format!("a zone has 1 to {LABEL_NAME_BYTES_MAX} bytes")),
+    }
+}
+
 /// Where a node keeps its state when nobody says: in the user's state directory, else in the
 /// system's.
 #[must_use]
@@ -54,6 +67,15 @@ const NODE_ID_CHARS_MAX: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zones_are_bounded() {
+        assert_eq!(zone("eu-a"), Ok("eu-a".to_owned()));
+        assert!(zone(&"a".repeat(LABEL_NAME_BYTES_MAX)).is_ok());
+        for wrong in ["", "a\nb", &"a".repeat(LABEL_NAME_BYTES_MAX + 1)] {
+            assert!(zone(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn names_have_only_what_a_node_id_may_have() {

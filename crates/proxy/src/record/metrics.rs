@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_policy::balance::{Away, Chosen};
 use weir_policy::grpc::Status;
 use weir_policy::pipeline::FailureKind;
 use weir_policy::refusal::Code;
@@ -91,6 +92,8 @@ pub(crate) struct ServiceMetrics {
     connections: OnceCell<(Arc<Gauge>, Arc<Counter>)>,
     /// By gRPC status; the last is for calls that ended without.
     calls: OnceCell<Box<[OnceCell<Arc<Counter>>; Status::COUNT + 1]>>,
+    /// By [`Away`].
+    away: [OnceCell<Arc<Counter>>; Away::COUNT],
 }
 
 impl ServiceMetrics {
@@ -104,17 +107,21 @@ impl ServiceMetrics {
             response_start: OnceCell::new(),
             connections: OnceCell::new(),
             calls: OnceCell::new(),
+            away: Default::default(),
         })
     }
 
     /// A request goes to an endpoint.
-    pub(crate) fn attempt(&self) {
+    pub(crate) fn attempt(&self, chosen: &Chosen) {
         let make = || {
             self.registry
                 .family(&names::UPSTREAM_ATTEMPTS)
                 .with(&[&self.name])
         };
         self.attempts.get_or_init(make).add(self.worker, 1);
+        if let Some(away) = chosen.away {
+            self.away(away);
+        }
     }
 
     /// A response head came.
@@ -155,6 +162,16 @@ impl ServiceMetrics {
         if let Some(counter) = calls.get(index) {
             counter.get_or_init(make).add(self.worker, 1);
         }
+    }
+
+    /// An attempt goes to an endpoint that is not one of those that come first.
+    fn away(&self, away: Away) {
+        let make = || {
+            let family = self.registry.family(&names::ATTEMPTS_AWAY);
+            family.with(&[&self.name, away.as_str()])
+        };
+        let counter = &self.away[away as usize];
+        counter.get_or_init(make).add(self.worker, 1);
     }
 
     /// A client could not stay at the endpoint that its cookie names.

@@ -43,6 +43,7 @@ pub fn around() -> Around {
 
 fn options(around: &Around, config: ConfigSource, state: &Path) -> NodeOptions {
     NodeOptions {
+        zone: None,
         who: Who::gateway("edge-1"),
         role: Role::Gateway,
         config,

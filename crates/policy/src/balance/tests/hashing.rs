@@ -117,7 +117,7 @@ proptest! {
             let before = members(&service, &weights);
             let mut left: Vec<_> = before.endpoints.iter().map(|it| it.endpoint.clone()).collect();
             let gone = left.remove(gone.index(left.len())).address;
-            let after = Members::compile(&service, &left);
+            let after = Members::compile(&service, &left, moment(0));
             let (old, new) = (owners(&service, &before, 2_000), owners(&service, &after, 2_000));
             let stay = old.iter().zip(&new).filter(|(old, _)| **old != gone);
             let moved = stay.filter(|(old, new)| old != new).count();
@@ -271,7 +271,7 @@ fn workers_share_one_table() {
         let two = members(&service, &[1, 2, 3]);
         let other = members(&service, &[1, 2, 4]);
         let table =
-            |members: &Members| std::sync::Arc::as_ptr(members.whole.table.as_ref().unwrap());
+            |members: &Members| std::sync::Arc::as_ptr(members.whole.all.table.as_ref().unwrap());
         assert_eq!(table(&one), table(&two));
         assert_ne!(table(&one), table(&other));
         drop((one, two));
