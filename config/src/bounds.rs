@@ -82,6 +82,8 @@ pub const URI_BYTES_MAX: u64 = 60 * 1024;
 pub const CONNECTIONS_MAX: u32 = 1_000_000;
 /// Most retries of a request: more only multiplies the load of a service that already fails.
 pub const RETRY_ATTEMPTS_MAX: u32 = 5;
+/// Most attempts of `retry.hedge` beside the first: each multiplies the load of a slow service.
+pub const HEDGES_MAX: u32 = 3;
 /// Largest request body that can be kept for a retry, bytes.
 pub const RETRY_BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// Largest `compress.bytes_min`, bytes: nobody means to compress only what is larger.

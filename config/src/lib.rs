@@ -36,6 +36,7 @@ pub mod fallback;
 pub mod fault;
 pub mod grpc;
 pub mod health;
+pub mod hedge;
 pub mod limit;
 pub mod listener;
 pub mod mirror;

@@ -6,6 +6,7 @@ use crate::bounds::{CONNECTIONS_MAX, RETRY_ATTEMPTS_MAX, RETRY_BODY_BYTES_MAX};
 use crate::declare::{defaulted, fixed, object, optional, place, words};
 use crate::decode::{Complaint, Decoder};
 use crate::grpc::GrpcStatus;
+use crate::hedge::Hedge;
 use crate::position::Position;
 use crate::syntax::plain::{Boolean, Only, whole, word};
 use crate::syntax::unit::{duration, percent, size};
@@ -41,9 +42,15 @@ object! {
 
 object! {
     /// Retries: only requests provably not sent, or idempotent ones, and always within the budget.
-    /// A route overrides its service field by field. `retry: false` is the same as `attempts: 0`.
+    /// A route overrides its service field by field. `retry: false` is the same as `attempts: 0`
+    /// with `hedge: false`.
     pub default struct Retry: Eq {
-        short Only(false) => |(), at| Retry { attempts: Some(0), at, ..Retry::default() };
+        short Only(false) => |(), at| Retry {
+            attempts: Some(0),
+            hedge: Some(Hedge::off(at)),
+            at,
+            ..Retry::default()
+        };
         /// Attempts after the first; 0 switches retries off.
         pub attempts: Option<u32> = optional(whole(0, RETRY_ATTEMPTS_MAX)).unless_told(1),
         /// Response statuses to retry idempotent requests on.
@@ -59,11 +66,13 @@ object! {
         /// response that asks for more (or for more than deadlines leave) is delivered.
         pub retry_after_max: Option<Duration> =
             optional(duration()).unless_told(Duration::from_secs(2)),
+        /// One more attempt, at another endpoint, while those before have not answered.
+        pub hedge: Option<Hedge> = optional(of::<Hedge>()).note("none"),
         /// Largest request body kept for another attempt.
         pub body_bytes_max: Option<Size> = optional(
             size().within(Size(0), Size(RETRY_BODY_BYTES_MAX)),
         ).unless_told(Size::kib(64)),
-        /// Share of active requests that may be retries.
+        /// Share of active requests that may be retries or hedges.
         pub budget: Option<Percent> = optional(percent()).unless_told(Percent::whole_percent(20)),
         /// Where it was written.
         pub at: Position = place(),

@@ -269,7 +269,7 @@ fn follow(
     plan::note_shares(snapshot, admitted, recorder);
     plan::note_source(service, recorder);
     plan::note_announcement(service, recorder);
-    plan::note_deadlines(snapshot, admitted, forward, recorder);
+    plan::note_deadlines(snapshot, admitted, forward, &question.method, recorder);
     pipeline::copies(snapshot, admitted, question.draw, recorder).for_each(drop);
     let shaping = snapshot.route(admitted.route).shaping.as_ref();
     if let Some(fallback) = shaping.and_then(|shaping| shaping.fallback.as_ref()) {

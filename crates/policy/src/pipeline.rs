@@ -19,7 +19,7 @@ use crate::moment::Moment;
 use crate::note::Note;
 use crate::refusal::{Code, Refusal};
 use crate::request::RequestView;
-use crate::resilience::{self, Consent, RetryPlan, TimeoutPlan};
+use crate::resilience::{self, Consent, Hedged, RetryPlan, TimeoutPlan, Withheld};
 use crate::rewrite::{Filled, Remote, add_via, is_forgeable, strip_response, strip_trailers};
 use crate::route::Params;
 use crate::shaping::{Delayed, GaveUp, Left, MirrorPlan, mirror};
@@ -288,6 +288,36 @@ pub fn judge(
 ) -> Next {
     let service = snapshot.service(forward.service);
     resilience::judge(service, forward, method, attempt, at, draw, note)
+}
+
+/// Tells breaker, outlier detection and latency about an attempt that failed while others of its
+/// request are under way: there is nothing to decide.
+pub fn learn(snapshot: &Snapshot, forward: &Forward, attempt: &Attempt<'_>, at: Moment) {
+    let service = snapshot.service(forward.service);
+    resilience::learn(service, forward, attempt, at, &mut ());
+}
+
+/// Allows one more attempt beside those `tried`, which are under way or have failed: see
+/// [`resilience::hedging`].
+///
+/// # Errors
+/// Why not.
+pub fn hedge(
+    snapshot: &Snapshot,
+    forward: &Forward,
+    members: &Members,
+    tried: &Tried,
+    draw: u64,
+    at: Moment,
+) -> Result<Hedged, Withheld> {
+    let service = snapshot.service(forward.service);
+    resilience::hedge(service, forward, members, tried, draw, at)
+}
+
+/// Takes note of an attempt that was cancelled after so long, because one that began later has
+/// answered.
+pub fn overtaken(chosen: &Chosen, after: Duration, at: Moment) {
+    resilience::overtaken(chosen, after, at);
 }
 
 /// Who may read the answer to a request on this route: `None` where the route leaves that to its

@@ -39,6 +39,7 @@ mod budget;
 pub mod criticality;
 mod denied;
 mod ejection;
+mod hedge;
 mod plan;
 mod retry_after;
 mod window;
@@ -48,11 +49,13 @@ pub use breaker::{BreakerLive, BreakerState};
 pub use budget::Budget;
 pub use denied::{Denied, DeniedCounts};
 pub use ejection::{EjectionCounts, Grounds};
+pub use hedge::{HedgePlan, Hedged, Withheld, hedging};
 pub use plan::{RetryPlan, TimeoutPlan, may_last};
 pub use retry_after::retry_after;
 
 pub(crate) use breaker::{Came, Consent, Owner};
 pub(crate) use ejection::{Ejection, may_eject};
+pub(crate) use hedge::{hedge, overtaken};
 
 /// Judges a finished attempt: tells breaker, endpoint and latency about it, and decides whether its
 /// response is delivered, another attempt is made, or the failure is answered.
@@ -67,6 +70,30 @@ pub fn judge(
     draw: u64,
     note: &mut impl Note,
 ) -> Next {
+    learn(service, forward, attempt, at, note);
+    let decision = decide(service, forward, method, attempt, at, draw);
+    note.note(|| Step {
+        area: "retry",
+        said: decision.said(),
+        at: service.at,
+    });
+    match decision {
+        Decision::Retry(after) => Next::Retry { after },
+        Decision::Content | Decision::Denied(_) => match attempt.outcome {
+            Outcome::Response { .. } => Next::Deliver,
+            Outcome::Failure { kind, .. } => Next::GiveUp(Refusal::new(Code::from(kind))),
+        },
+    }
+}
+
+/// Tells breaker, endpoint and latency about a finished attempt.
+pub(crate) fn learn(
+    service: &Service,
+    forward: &Forward,
+    attempt: &Attempt<'_>,
+    at: Moment,
+    note: &mut impl Note,
+) {
     let live = &*service.live;
     let endpoint = &*attempt.chosen.member.live;
 
@@ -109,20 +136,6 @@ pub fn judge(
                 live.breaker.settle(breaker, owner, consent, came, at);
             }
         }
-    }
-
-    let decision = decide(service, forward, method, attempt, at, draw);
-    note.note(|| Step {
-        area: "retry",
-        said: decision.said(),
-        at: service.at,
-    });
-    match decision {
-        Decision::Retry(after) => Next::Retry { after },
-        Decision::Content | Decision::Denied(_) => match attempt.outcome {
-            Outcome::Response { .. } => Next::Deliver,
-            Outcome::Failure { kind, .. } => Next::GiveUp(Refusal::new(Code::from(kind))),
-        },
     }
 }
 

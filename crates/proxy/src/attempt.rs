@@ -154,6 +154,8 @@ pub(crate) struct Try<'a> {
     pub(crate) deadlines: &'a Deadlines,
     /// When this attempt began.
     pub(crate) began: u64,
+    /// Whether it runs beside others, which go on: the request's body has come whole and is kept.
+    pub(crate) beside: bool,
     /// Whether `head` is wanted again after a failure that may have reached the endpoint.
     pub(crate) keep_head: bool,
 }
@@ -236,7 +238,11 @@ impl Try<'_> {
             let left = Duration::from_nanos(until.saturating_sub(now));
             call::write_left(&mut parts, left);
         }
-        let upload = self.intake.map_or_else(Upload::none, Intake::upload);
+        let upload = match self.intake {
+            None => Upload::none(),
+            Some(intake) if self.beside => intake.again(),
+            Some(intake) => intake.upload(),
+        };
         let mut request = Request::from_parts(parts, upload);
         if self.deadlines.upgrade && self.lane.http2 {
             websocket::extend(&mut request);

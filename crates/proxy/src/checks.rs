@@ -248,6 +248,7 @@ impl Check {
             },
             began,
             keep_head: false,
+            beside: false,
         };
         match attempt::attempt(&attempt, &mut Some(head)).await {
             Attempted::Response(response, line) => Ok((response, line)),

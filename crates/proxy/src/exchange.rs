@@ -32,6 +32,7 @@ mod attempts;
 mod delay;
 mod fallback;
 mod head;
+mod hedge;
 mod marks;
 mod mirror;
 mod prepare;

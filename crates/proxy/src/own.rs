@@ -182,6 +182,7 @@ async fn send(
         },
         began,
         keep_head: false,
+        beside: false,
     };
     match attempt::attempt(&attempt, &mut Some(head)).await {
         Attempted::Response(response, line) => Some((response, line)),

@@ -32,7 +32,7 @@ mod tunnel;
 
 pub(crate) use log::LogState;
 pub(crate) use metrics::{ListenerMetrics, ServiceMetrics, WorkerMetrics, failure_label};
-pub(crate) use shaped::{Fault, Shaped};
+pub(crate) use shaped::{Fault, HedgeEnd, Shaped};
 pub(crate) use tunnel::TunnelLedger;
 
 /// One exchange.
@@ -249,6 +249,7 @@ impl Ledger {
                 .and_then(|shaped| shaped.delayed)
                 .map(micros),
             fallback: self.shaped.as_ref().and_then(|shaped| shaped.fallback),
+            hedge: self.shaped.as_ref().and_then(|shaped| shaped.hedge),
             trace_id: self.trace,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             peer: self.connection.peer.as_deref(),

@@ -177,6 +177,10 @@ metrics! {
         "Attempts after the first, by why the one before failed.";
     RETRIES_DENIED: Counter = "weir_upstream_retries_denied_total" [SERVICE, REASON],
         "Attempts after the first that were wanted and not made, by what stood in the way.";
+    HEDGES: Counter = "weir_upstream_hedges_total" [SERVICE, OUTCOME],
+        "Attempts made beside one under way: won, lost, failed, or abandoned with their request.";
+    HEDGES_WITHHELD: Counter = "weir_upstream_hedges_withheld_total" [SERVICE, REASON],
+        "Attempts that were due beside one under way and not made, by what stood in the way.";
     UPSTREAM_FAILURES: Counter = "weir_upstream_failures_total" [SERVICE, REASON],
         "Attempts that failed, by reason.";
     UPSTREAM_RESPONSE_START: Histogram = "weir_upstream_response_start_seconds" [SERVICE],

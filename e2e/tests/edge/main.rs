@@ -16,6 +16,7 @@ mod faults;
 mod framing;
 mod grpc;
 mod health;
+mod hedging;
 mod hops;
 mod http2;
 mod levels;

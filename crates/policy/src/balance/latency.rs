@@ -41,6 +41,14 @@ impl Latency {
         }
     }
 
+    /// Takes note that an answer would have taken at least as long.
+    pub(crate) fn at_least(&self, took: Duration, at: Moment) {
+        let (average, _) = unpack(self.0.load(Ordering::Relaxed));
+        if u32::try_from(took.as_micros()).unwrap_or(u32::MAX) > average {
+            self.observe(took, at);
+        }
+    }
+
     /// Takes note of a failure: as if it had taken a second, since failing fast must not attract.
     pub(crate) fn punish(&self, took: Duration, at: Moment) {
         self.observe(took.max(FAILURE_TOOK), at);
@@ -112,6 +120,17 @@ mod tests {
             latency.cost(0, moment(1_500)),
             after,
             "time does not run backwards"
+        );
+        latency.at_least(Duration::from_micros(1), moment(62_000));
+        assert!(
+            latency.cost(0, moment(62_000)) < 2_000.0,
+            "says nothing new"
+        );
+        latency.at_least(Duration::from_millis(600), moment(62_000));
+        assert_eq!(
+            latency.cost(0, moment(62_000)),
+            600_000.0,
+            "known to be slow"
         );
         latency.punish(Duration::ZERO, moment(62_000));
         assert_eq!(latency.cost(0, moment(62_000)), 1_000_000.0);

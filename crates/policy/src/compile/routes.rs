@@ -463,7 +463,34 @@ fn forward(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faul
         let path = format!("{path}.{key}.service");
         compiled_destination(scope, destination, overrides, path, faults)
     });
-    Action::Forward(compiled.collect())
+    let compiled: Vec<_> = compiled.collect();
+    for destination in &compiled {
+        late_hedge(scope, written, &path, destination, faults);
+    }
+    Action::Forward(compiled)
+}
+
+/// Hedging that waits longer than anybody waits for an answer.
+fn late_hedge(
+    scope: &Scope<'_>,
+    written: &Written,
+    path: &str,
+    destination: &Destination,
+    faults: &mut Faults,
+) {
+    let (_, service) = &scope.document.services[destination.service.0 as usize];
+    let own = TimeoutPlan::resolve(&service.timeouts, &Timeouts::default());
+    let plan = destination.retry.hedge;
+    let Some(problem) = plan.and_then(|plan| plan.problem(&destination.timeouts)) else {
+        return;
+    };
+    // What the service says by itself is reported there.
+    if written.retry.hedge.is_none() && plan.is_some_and(|plan| plan.problem(&own).is_some()) {
+        return;
+    }
+    let at = written.retry.hedge.map_or(written.timeouts.at, |it| it.at);
+    let hint = "shorten `retry.hedge`, or write `hedge: false`".to_owned();
+    faults.error(format!("{path}.retry.hedge"), at, problem, Some(hint));
 }
 
 fn versions(

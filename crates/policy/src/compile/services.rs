@@ -20,7 +20,7 @@ use super::subsets;
 use crate::health::{self, HealthPlan};
 use crate::key::RequestKey;
 use crate::live::Live;
-use crate::resilience::{AdaptivePlan, RetryPlan, TimeoutPlan};
+use crate::resilience::{AdaptivePlan, HedgePlan, RetryPlan, TimeoutPlan};
 use crate::snapshot::{Labels, Role, Service, ServiceId};
 
 /// Name of the service that stands for a sidecar's application.
@@ -58,6 +58,17 @@ pub(super) fn compile(
                 problem + " move keys all the time",
                 Some(hint),
             );
+        }
+        if let Some(hedge) = &written.retry.hedge
+            && let Some(plan) = HedgePlan::resolve(Some(hedge), None)
+            && let Some(problem) = plan.problem(&TimeoutPlan::resolve(
+                &written.timeouts,
+                &Timeouts::default(),
+            ))
+        {
+            let path = format!("services.{}.retry.hedge", name.value);
+            let hint = "shorten `retry.hedge`, or lengthen the deadline".to_owned();
+            faults.error(path, hedge.at, problem, Some(hint));
         }
         if let Some(health) = &written.health
             && let Some(problem) = health::problem(health, written.protocol)

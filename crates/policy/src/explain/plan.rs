@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use http::Method;
 use weir_config::Position;
+use weir_config::hedge::Hedge;
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::service::Source;
 use weir_config::units::{Percent, Size};
 
 use crate::note::{Note, Recorder, Step};
 use crate::pipeline::{Admitted, Forward};
+use crate::resilience::hedging;
 use crate::snapshot::{Action, Service, Snapshot};
 
 /// Says how requests are divided, where there is more than one destination.
@@ -70,6 +73,7 @@ pub(super) fn note_deadlines(
     snapshot: &Snapshot,
     admitted: &Admitted,
     forward: &Forward,
+    method: &Method,
     recorder: &mut Recorder,
 ) {
     let written = snapshot.route(admitted.route).written;
@@ -160,6 +164,8 @@ pub(super) fn note_deadlines(
             ),
             |it| it.retry_after_max.is_some(),
         );
+    }
+    if plan.attempts > 0 || plan.hedge.is_some() {
         let kept = Size(plan.body_bytes_max);
         retry(format!("bodies up to {kept} are kept"), |it| {
             it.body_bytes_max.is_some()
@@ -167,6 +173,21 @@ pub(super) fn note_deadlines(
         retry(format!("budget {}", Percent(plan.budget)), |it| {
             it.budget.is_some()
         });
+    }
+    if let Some(hedge) = plan.hedge {
+        let said = match hedging(forward, method, admitted.upgrade.is_some()) {
+            None => {
+                "not hedged: it may be a stream, or sending it twice may do something twice".into()
+            }
+            Some(_) => format!(
+                "up to {} more attempts at other endpoints, each after {:?} without an answer",
+                hedge.attempts, hedge.after
+            ),
+        };
+        let (route, service) = (route_retry.hedge, service_retry.hedge);
+        let place = |hedge: Option<Hedge>| hedge.map(|hedge| hedge.at).unwrap_or_default();
+        let places = [place(route), place(service)];
+        say("hedge", said, route.is_some(), service.is_some(), places);
     }
 }
 

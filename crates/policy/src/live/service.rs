@@ -99,6 +99,22 @@ impl ServiceLive {
         Ok(permit)
     }
 
+    /// Takes a permit for one more attempt of a request that has one already: `None` when all of
+    /// `limits.requests` are taken, or the adaptive limit would shed what matters least. No breaker
+    /// is asked, and the budget does not grow by it.
+    pub(crate) fn enter_beside(self: &Arc<Self>, service: &Service) -> Option<Permit> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        // From here on its drop gives the place back.
+        let permit = Permit {
+            live: Arc::clone(self),
+            consent: Consent::free(),
+        };
+        let room = service.adaptive.map_or(u32::MAX, |plan| {
+            within(Criticality::Sheddable, self.adaptive.limit(plan))
+        });
+        (before < service.requests_max.min(room)).then_some(permit)
+    }
+
     /// Requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

@@ -9,6 +9,7 @@ use weir_config::resilience::{Retry, Timeouts};
 use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
 
 use crate::grpc::Statuses;
+use crate::resilience::HedgePlan;
 use crate::snapshot::TOTAL_TIMEOUT_DEFAULT;
 
 /// Deadlines in force for one request; by `default` all of them have passed.
@@ -74,6 +75,8 @@ pub struct RetryPlan {
     pub body_bytes_max: u64,
     /// Share of active requests that may be retries, thousandths of a percent.
     pub budget: u32,
+    /// Attempts beside the first; `None` for none.
+    pub hedge: Option<HedgePlan>,
     /// Whether only what was provably not sent is tried again, whatever the method.
     pub unsent_only: bool,
 }
@@ -112,6 +115,7 @@ impl RetryPlan {
                 .unwrap_or(RETRY_AFTER_DEFAULT),
             body_bytes_max: body.map_or(BODY_BYTES_DEFAULT, |size| size.0),
             budget: budget.map_or(BUDGET_DEFAULT, |share| share.0),
+            hedge: HedgePlan::resolve(service.hedge.as_ref(), route.hedge.as_ref()),
             unsent_only: false,
         }
     }

@@ -19,6 +19,7 @@ use crate::snapshot::Service;
 mod breaking;
 
 mod calls;
+mod hedging;
 
 fn status(status: u16) -> Outcome {
     Outcome::Response {

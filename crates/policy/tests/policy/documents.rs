@@ -314,3 +314,36 @@ fn every_example_compiles_for_every_role() {
     }
     assert!(seen > 0);
 }
+
+#[test]
+fn hedging_that_would_never_happen_is_told() {
+    check(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services:
+  a: { endpoints: ["127.0.0.1:1"], retry: { hedge: 15s } }
+  b: { endpoints: ["127.0.0.1:1"], retry: { hedge: 100ms }, timeouts: { per_try: 1s } }
+  c: { endpoints: ["127.0.0.1:1"], retry: { hedge: 14999ms } }
+  s: { endpoints: ["127.0.0.1:1"] }
+routes:
+  - { path: /a, to: a }
+  - { path: /b, to: b }
+  - { path: /c, to: b, retry: { hedge: 1s } }
+  - { path: /d, to: b, timeouts: { response: 100ms } }
+  - { path: /e, to: b, timeouts: { response: 100ms }, retry: false }
+  - { path: /f, to: b, timeouts: { response: 100ms }, retry: { hedge: false } }
+  - { path: /g, to: s, retry: { hedge: { after: 20s, attempts: 3 } } }
+  - { path: /h, to: s, retry: { hedge: { after: 14s, attempts: 3 } } }
+"#,
+        &[
+            "4 services.a.retry.hedge: nothing is ever hedged: it waits 15s, and \
+             `timeouts.response` ends the wait after 15s",
+            "11 routes[2].retry.hedge: nothing is ever hedged: it waits 1s, and \
+             `timeouts.per_try` ends the wait after 1s",
+            "12 routes[3].retry.hedge: nothing is ever hedged: it waits 100ms, and \
+             `timeouts.response` ends the wait after 100ms",
+            "15 routes[6].retry.hedge: nothing is ever hedged: it waits 20s, and \
+             `timeouts.response` ends the wait after 15s",
+        ],
+    );
+}

@@ -285,3 +285,45 @@ fn header_names_with_underscores_are_held_to_the_rule_of_the_listener() {
     let allowed = explained(&snapshot(", headers_with_underscores: allow"), &question);
     assert!(allowed.is_allowed() && said(&allowed, "headers").is_empty());
 }
+
+#[test]
+fn hedging_is_told_with_the_line_that_says_so() {
+    let snapshot = gateway(
+        r#"
+listeners: { web: { bind: "127.0.0.1:8080" } }
+services:
+  a: { endpoints: ["10.0.0.5:5000"], retry: { hedge: 100ms } }
+routes:
+  - { path: /a, to: a }
+  - { path: /b, to: a, retry: { attempts: 0, hedge: { after: 50ms, attempts: 3 } } }
+  - { path: /c, to: a, retry: false }
+"#,
+    );
+    let hedge = |method: &str, path: &str| {
+        let request = ExplainRequest {
+            method: method.into(),
+            ..get(path)
+        };
+        let explanation = explained(&snapshot, &request);
+        let hedge = said(&explanation, "hedge");
+        hedge.first().map(|(said, line)| format!("{line} {said}"))
+    };
+    assert_eq!(
+        hedge("GET", "/a").unwrap(),
+        "4 up to 1 more attempts at other endpoints, each after 100ms without an answer, \
+         the service says so"
+    );
+    assert_eq!(
+        hedge("PUT", "/b").unwrap(),
+        "7 up to 3 more attempts at other endpoints, each after 50ms without an answer, \
+         the route says so"
+    );
+    assert!(hedge("POST", "/a").unwrap().starts_with("4 not hedged: "));
+    assert_eq!(hedge("GET", "/c"), None);
+    let explanation = explained(&snapshot, &get("/b"));
+    let retry = said(&explanation, "retry");
+    assert!(
+        retry.iter().any(|(said, _)| said.starts_with("budget 20%")),
+        "it holds for hedges too: {retry:?}"
+    );
+}

@@ -4,7 +4,8 @@
 //! One [`Intake`] per request owns the client's body; each attempt sends an [`Upload`], a view of
 //! it that first repeats what was kept and then goes on reading. Only the newest view may read:
 //! starting another attempt (or giving the exchange up) ends the older ones with an error, which
-//! makes hyper close what they were sent on.
+//! makes hyper close what they were sent on. Of a body that was read whole and kept there may be
+//! several views at once ([`Intake::again`]): none of them has to read.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -133,6 +134,17 @@ impl Intake {
         }))
     }
 
+    /// One more view of a body that was read whole and [kept](Intake::is_kept); those before go on.
+    pub(crate) fn again(self: &Rc<Self>) -> Upload {
+        debug_assert!(self.is_kept(), "only one view may read");
+        Upload(Some(Leg {
+            intake: Rc::clone(self),
+            turn: self.turn.get(),
+            next: 0,
+            trailers_sent: false,
+        }))
+    }
+
     /// Ends every view: the exchange is over for the endpoint.
     pub(crate) fn abandon(&self) {
         self.turn.set(self.turn.get() + 1);
@@ -162,6 +174,11 @@ impl Intake {
     pub(crate) fn replayable(&self) -> bool {
         let unread = self.received.get() == 0 && self.end.get() == IntakeEnd::Open;
         unread || self.inner.borrow().whole
+    }
+
+    /// Whether all of it was read and kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_complete() && self.inner.borrow().whole
     }
 
     pub(crate) fn end(&self) -> IntakeEnd {

@@ -14,6 +14,7 @@ use weir_policy::refusal::{Code, Refusal};
 use weir_policy::resilience;
 use weir_telemetry::termination::Termination;
 
+use super::hedge::Race;
 use crate::attempt::{self, Attempted, ClientFault, Deadlines, Try};
 use crate::body::Intake;
 use crate::call;
@@ -21,8 +22,9 @@ use crate::connect::Plan;
 use crate::happenings;
 use crate::membership::Seats;
 use crate::outcome;
-use crate::pool::Line;
+use crate::pool::{Lane, Line};
 use crate::record::{Ledger, failure_label};
+use crate::serve::ClientConnection;
 use crate::worker::{Entry, Worker};
 
 /// Everything the attempts of one exchange share.
@@ -66,15 +68,36 @@ impl Attempts<'_> {
         let mut tried = Tried::default();
         // The first attempt begins when the attempts do: no need to ask the clock again.
         let mut at = self.began;
+        let hedging = resilience::hedging(self.plan, ledger.method(), self.deadlines.upgrade);
+        let mut hedges_left = hedging.map_or(0, |plan| plan.attempts);
         loop {
             ledger.attempts += 1;
-            let number = ledger.attempts - self.before;
+            let mut number = ledger.attempts - self.before;
             // Choose: another endpoint than those tried, where there is one.
             let seats = self.entry.installed.seats(self.plan.service);
-            let chosen = self.choose(&seats, &tried, at)?;
+            let mut chosen = self.choose(&seats, &tried, at)?;
             metrics.attempt(&chosen);
-            let attempt = self.attempt(&seats, &chosen, at, ledger)?;
-            let attempted = attempt::attempt(&attempt, head).await;
+            let attempted = match (hedging, &*head) {
+                (Some(plan), Some(head)) => {
+                    let race = Race {
+                        attempts: self,
+                        after: plan.after,
+                        seats: &seats,
+                        client: Rc::clone(ledger.connection()),
+                        head,
+                    };
+                    // Boxed: every exchange would carry its size.
+                    let run = race.run((chosen, at), &mut hedges_left, &mut tried, ledger);
+                    let ended = Box::pin(run).await?;
+                    (chosen, at) = (ended.chosen, ended.began);
+                    number = ledger.attempts - self.before;
+                    ended.attempted
+                }
+                _ => {
+                    let attempt = self.attempt(&seats, &chosen, at, ledger)?;
+                    attempt::attempt(&attempt, head).await
+                }
+            };
             if !is_unsent(&attempted) {
                 self.sent.set(true);
             }
@@ -167,26 +190,34 @@ impl Attempts<'_> {
         at: Moment,
         ledger: &'b Ledger,
     ) -> Result<Try<'b>, Refused> {
-        let installed = &self.entry.installed;
-        let lane = seats
-            .lane(chosen)
-            .ok_or((Code::Internal.into(), Termination::Internal))?;
+        let lane = lane(seats, chosen)?;
         // A refused HTTP/2 stream may be tried again whatever the method.
         let replaceable = ledger.method().is_idempotent() || lane.http2;
         Ok(Try {
+            keep_head: replaceable
+                && (self.keep_head || ledger.attempts - self.before <= self.plan.retry.attempts),
+            ..self.try_at(lane, ledger.connection(), at)
+        })
+    }
+
+    /// An attempt that keeps no head.
+    pub(super) fn try_at<'b>(
+        &'b self,
+        lane: &'b Rc<Lane>,
+        client: &'b ClientConnection,
+        at: Moment,
+    ) -> Try<'b> {
+        let installed = &self.entry.installed;
+        Try {
             worker: self.worker,
             lane,
-            plan: Plan::of(
-                installed,
-                self.plan.service,
-                Some(ledger.connection().ends()),
-            ),
+            plan: Plan::of(installed, self.plan.service, Some(client.ends())),
             intake: self.intake,
             deadlines: self.deadlines,
             began: at.nanos,
-            keep_head: replaceable
-                && (self.keep_head || ledger.attempts - self.before <= self.plan.retry.attempts),
-        })
+            keep_head: false,
+            beside: false,
+        }
     }
 
     fn judge(&self, method: &Method, attempt: &pipeline::Attempt<'_>, now: Moment) -> Next {
@@ -219,8 +250,15 @@ impl Attempts<'_> {
     }
 }
 
+/// The way to an endpoint.
+pub(super) fn lane<'a>(seats: &'a Seats, chosen: &Chosen) -> Result<&'a Rc<Lane>, Refused> {
+    seats
+        .lane(chosen)
+        .ok_or_else(|| (Code::Internal.into(), Termination::Internal))
+}
+
 /// Whether provably nothing of the request reached an endpoint.
-fn is_unsent(attempted: &Attempted) -> bool {
+pub(super) fn is_unsent(attempted: &Attempted) -> bool {
     matches!(
         attempted,
         Attempted::Failed(Outcome::Failure { sent: false, .. })

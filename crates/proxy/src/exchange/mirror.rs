@@ -145,6 +145,7 @@ impl Copy {
             },
             began: self.began.nanos,
             keep_head: false,
+            beside: false,
         };
         let attempted = attempt::attempt(&attempt, &mut head).await;
         let now = self.worker.clock.now();

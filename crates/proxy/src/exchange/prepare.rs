@@ -33,7 +33,7 @@ impl Exchange {
         };
         let route = snapshot.route(self.admitted.route);
         self.sends_again = route.shaping.as_ref().is_some_and(|it| it.sends_again());
-        let keeps = self.sends_again || plan.retry.attempts > 0;
+        let keeps = self.sends_again || plan.retry.attempts > 0 || plan.retry.hedge.is_some();
         let kept_bytes_max = if keeps { plan.retry.body_bytes_max } else { 0 };
         let worker = &self.connection.worker;
         let pace = || match self.head.as_ref().is_some_and(is_grpc) {

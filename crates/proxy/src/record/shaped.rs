@@ -17,6 +17,30 @@ pub(crate) struct Shaped {
     pub(crate) delayed: Option<Duration>,
     /// Why it went to the route's fallback.
     pub(crate) fallback: Option<&'static str>,
+    /// What came of attempts beside the first.
+    pub(crate) hedge: Option<&'static str>,
+}
+
+/// What came of an attempt beside others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HedgeEnd {
+    /// Its request ended before one of them had answered.
+    Abandoned,
+    Failed,
+    /// Another one was faster.
+    Lost,
+    Won,
+}
+
+impl HedgeEnd {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            HedgeEnd::Abandoned => "abandoned",
+            HedgeEnd::Failed => "failed",
+            HedgeEnd::Lost => "lost",
+            HedgeEnd::Won => "won",
+        }
+    }
 }
 
 /// A fault on purpose.
@@ -41,6 +65,20 @@ impl WorkerMetrics {
     pub(crate) fn fell_back(&self, worker: usize, route: &str, why: &'static str) {
         let family = self.registry.family(&names::FALLBACKS);
         family.with(&[route, why]).add(worker, 1);
+    }
+}
+
+impl ServiceMetrics {
+    /// An attempt beside others has ended.
+    pub(crate) fn hedged(&self, end: HedgeEnd) {
+        let family = self.registry.family(&names::HEDGES);
+        family.with(&[&self.name, end.as_str()]).add(self.worker, 1);
+    }
+
+    /// It was time for an attempt beside others, and there is none.
+    pub(crate) fn hedge_withheld(&self, reason: &'static str) {
+        let family = self.registry.family(&names::HEDGES_WITHHELD);
+        family.with(&[&self.name, reason]).add(self.worker, 1);
     }
 }
 
