@@ -7,6 +7,7 @@ use pingora_ketama::{Bucket, Continuum};
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 use weir_config::balance::{Balance, Maglev, RingHash};
 use weir_config::criticality::Criticality;
+use weir_config::endpoint::Endpoint;
 use weir_config::limit::LimitKey;
 use weir_config::units::Ratio;
 
@@ -146,10 +147,35 @@ proptest! {
                 ..Asks::default()
             };
             let chosen = choose(&service, &own, &asks, &Tried::default());
-            let address: SocketAddr = chosen.member.endpoint.address.parse().unwrap();
-            prop_assert!(theirs.node(key.as_bytes()) == Some(address), "{key:?}");
+            let owner = &chosen.member.endpoint;
+            let other = theirs.node(key.as_bytes()).unwrap();
+            if other == owner.address.parse::<SocketAddr>().unwrap() {
+                continue;
+            }
+            // Where points of two endpoints fall together, either may have the place.
+            let mut others = own.endpoints.iter().map(|it| &it.endpoint);
+            let other = others.find(|it| it.address == other.to_string()).unwrap();
+            prop_assert!(meet(owner, other), "{key:?}");
         }
     }
+}
+
+/// Whether two endpoints have a point of the ring in common.
+fn meet(one: &Endpoint, other: &Endpoint) -> bool {
+    let points = |of: &Endpoint| {
+        let mut base = crc32fast::Hasher::new();
+        base.update(of.address.replace(':', "\0").as_bytes());
+        let next = |place: &u32| {
+            let mut point = base.clone();
+            point.update(&place.to_le_bytes());
+            Some(point.finalize())
+        };
+        let points = std::iter::successors(Some(0), next).skip(1);
+        points
+            .take(of.weight as usize * 160)
+            .collect::<HashSet<u32>>()
+    };
+    !points(one).is_disjoint(&points(other))
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weir_config::balance::{Balance, Maglev, RingHash, Sticky};
 use weir_config::bounds::{ENDPOINT_WEIGHT_MAX, ENDPOINTS_MAX};
+use weir_config::criticality::Criticality;
 use weir_config::endpoint::Endpoint;
 use weir_config::health::{HealthCheck, Probe};
 use weir_config::limit::LimitKey;
@@ -378,14 +379,14 @@ fn methods() -> [Balance; 6] {
 
 /// The endpoint of each request, by its place in the list; where the method hashes, each request
 /// has a key of its own.
-fn asked(service: &Service, members: &Members, subset: Option<SubsetId>) -> Vec<usize> {
+fn asked(service: &Service, members: &Members, subset: Option<SubsetId>, dice: u64) -> Vec<usize> {
     let one = |request: u64| {
         let asks = Asks {
             key: service.balance.key().map(|_| mix(!request)),
             subset,
             ..Asks::default()
         };
-        let (draw, tried) = (mix(request), Tried::default());
+        let (draw, tried) = (mix(request ^ dice), Tried::default());
         let chosen = pick(service, members, &asks, &tried, draw, moment(NOW), &mut ()).unwrap();
         let mut members = members.endpoints.iter();
         let same = |it: &Arc<Member>| Arc::ptr_eq(it, &chosen.member);
@@ -406,12 +407,12 @@ fn every_method_respects_levels() {
         let method = service.balance.as_str();
         let all = endpoints(&[(0, "", 4), (1, "", 4)]);
         let members = Members::compile(&service, &all, moment(NOW));
-        let first = asked(&service, &members, None);
+        let first = asked(&service, &members, None, 0);
         assert_eq!(share_from(&first, 4), 0.0, "{method}");
         assert_eq!(BTreeSet::from_iter(first.iter().copied()).len(), 4);
         out(&service, &members, 0);
         out(&service, &members, 1);
-        let then = asked(&service, &members, None);
+        let then = asked(&service, &members, None, 0);
         let spilled = share_from(&then, 4);
         assert!((spilled - 30.0).abs() < 1.5, "{method}: {spilled}");
         assert!(then.iter().all(|index| *index > 1), "{method}");
@@ -421,7 +422,7 @@ fn every_method_respects_levels() {
             let moved = moved.filter(|(old, new)| old != new && **old > 1 && **new < 4);
             let moved = moved.count() as f64 / REQUESTS as f64;
             assert!(moved < 0.02, "{method}: {moved}");
-            assert_eq!(asked(&service, &members, None), then, "{method}");
+            assert_eq!(asked(&service, &members, None, 1 << 40), then, "{method}");
         }
     }
 }
@@ -438,9 +439,9 @@ fn a_subset_has_levels_of_its_own() {
         }
         let members = Members::compile(&service, &all, moment(NOW));
         let method = service.balance.as_str();
-        let whole = asked(&service, &members, None);
+        let whole = asked(&service, &members, None, 0);
         assert!(whole.iter().all(|index| *index < 2), "{method}");
-        let subset = asked(&service, &members, Some(SubsetId(0)));
+        let subset = asked(&service, &members, Some(SubsetId(0)), 0);
         let expected = |index: &usize| (2..4).contains(index);
         assert!(subset.iter().all(expected), "{method}");
         assert_eq!(BTreeSet::from_iter(subset).len(), 2, "{method}");
@@ -561,6 +562,83 @@ fn a_session_stays_away_from_its_zone() {
     let chosen = pick(&service, &members, &asks, &tried, 1, moment(NOW), &mut ()).unwrap();
     assert_eq!(chosen.member.endpoint.address, all[1].address);
     assert_eq!(chosen.away, None);
+    // Nothing is divided here.
+    let members = Members::compile(&service, &all[1..], moment(NOW));
+    let chosen = pick(&service, &members, &asks, &tried, 1, moment(NOW), &mut ()).unwrap();
+    assert_eq!(chosen.away, None, "it has not left");
+    let chosen = choose(&service, &members, 1, moment(NOW));
+    assert_eq!(chosen.away, Some(Away::Zone));
+}
+
+#[test]
+fn one_level_panics_as_if_there_were_no_zones() {
+    let mut service = service(Balance::Random);
+    service.zone = Some("a".into());
+    service.overprovisioning = Ratio(3_000);
+    let all = endpoints(&[(0, "a", 2), (0, "b", 1)]);
+    let members = Members::compile(&service, &all, moment(NOW));
+    eject(&members, 0, moment(NOW));
+    eject(&members, 2, moment(NOW));
+    // The one that is fit is able to carry three times its share, but less than half is fit.
+    assert_shares(&shares(&service, &members, moment(NOW)), &[50.0, 50.0, 0.0]);
+}
+
+#[test]
+fn other_levels_are_other_chances() {
+    let service = service(Balance::RoundRobin);
+    let all = endpoints(&[(0, "", 1), (1, "", 1), (2, "", 2)]);
+    let members = Members::compile(&service, &all, moment(NOW));
+    assert_eq!(choose(&service, &members, 1, moment(NOW)).choices(), 4);
+}
+
+#[test]
+fn a_bound_on_load_is_of_what_a_level_gets() {
+    let mut service = service(Balance::RingHash(RingHash {
+        by: LimitKey::Path,
+        load_max: Some(Ratio(1_250)),
+    }));
+    service.requests_max = 100;
+    let all = endpoints(&[(0, "", 4), (1, "", 4)]);
+    let members = Members::compile(&service, &all, moment(NOW));
+    out(&service, &members, 0);
+    out(&service, &members, 1);
+    let class = Criticality::Default;
+    let enter = |_| service.live.enter(&service, class, moment(NOW)).unwrap();
+    let _permits: Vec<_> = (0..100).map(enter).collect();
+    let with_key = |key| {
+        let asks = Asks {
+            key: Some(key),
+            ..Asks::default()
+        };
+        let tried = Tried::default();
+        pick(&service, &members, &asks, &tried, 1, moment(NOW), &mut ()).unwrap()
+    };
+    let spilled = |key: &u64| with_key(*key).away == Some(Away::Level);
+    let key = (0..).map(mix).find(spilled).unwrap();
+    // 30 of 100 for four endpoints: 9.375 each, rounded up.
+    let first = with_key(key);
+    let mut held = vec![with_key(key)];
+    while Arc::ptr_eq(&held[held.len() - 1].member, &first.member) {
+        held.push(with_key(key));
+    }
+    assert_eq!(held.len(), 10, "the first and nine more, and one elsewhere");
+}
+
+#[test]
+fn two_choices_compare_by_what_counts_of_the_weights() {
+    let mut service = service(Balance::LeastRequest);
+    service.slow_start = Some(Duration::from_secs(30));
+    let all = endpoints(&[(0, "", 2)]);
+    let before = Members::compile(&service, &all[..1], moment(NOW));
+    let members = Members::compile(&service, &all, moment(NOW));
+    drop(before);
+    // Five requests at the old one are less than one at a tenth of the new one.
+    (0..5).for_each(|_| members.endpoints[0].live.begin());
+    members.endpoints[1].live.begin();
+    let shares_now = shares(&service, &members, moment(NOW));
+    assert!(shares_now[1] < 1.0, "{shares_now:?}");
+    let later = moment(NOW + 30_000);
+    assert!(shares(&service, &members, later)[1] > 99.0);
 }
 
 #[test]
