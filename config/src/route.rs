@@ -47,7 +47,8 @@ object! {
             empty(list(at(host_pattern())).not_empty()).note("any"),
         /// Path pattern.
         pub path: Located<PathPattern> = required(at(of::<PathPattern>())),
-        /// Methods. `GET` brings `HEAD`.
+        /// Methods. `GET` brings `HEAD`. `CONNECT` stands alone: such a route passes bytes on to
+        /// its service, and a route without `methods` takes every method but `CONNECT`.
         pub methods: Vec<Located<http::Method>> =
             empty(list(at(method())).not_empty()).note("any"),
         /// Request headers that must match.
@@ -169,6 +170,9 @@ impl Route {
             decoder.in_key("cache", |decoder| decoder.report(cache.at, complaint));
         }
         self.check_shaping(decoder);
+        if let Some(connect) = self.connect() {
+            self.check_connect(connect, decoder);
+        }
         if let Some(rewrite) = &self.rewrite {
             decoder.in_key("rewrite", |decoder| self.check_rewrite(rewrite, decoder));
         }
@@ -192,6 +196,50 @@ impl Route {
                     _ => decoder.in_item(index, |decoder| decoder.report(limit.at, complaint)),
                 });
             }
+        }
+    }
+
+    /// Where it says that it takes CONNECT.
+    pub fn connect(&self) -> Option<Position> {
+        let mut methods = self.methods.iter();
+        let connect = methods.find(|method| method.value == http::Method::CONNECT);
+        connect.map(|method| method.at)
+    }
+
+    /// What goes through a tunnel is not read, so nothing about it can be said.
+    fn check_connect(&self, at: Position, decoder: &mut Decoder) {
+        if self.methods.len() > 1 {
+            let complaint = Complaint::new("`CONNECT` stands with other methods")
+                .hint("give the others a route of their own");
+            decoder.in_key("methods", |decoder| decoder.report(at, complaint));
+        }
+        if self.path.value != PathPattern::Prefix(String::new()) {
+            let complaint = Complaint::new("a CONNECT request has no path")
+                .hint("write `path: \"/*\"`; `hosts` says which authorities are taken");
+            decoder.in_key("path", |decoder| decoder.report(self.path.at, complaint));
+        }
+        if !matches!(self.action, Action::To(_)) {
+            let complaint =
+                Complaint::new("bytes of a CONNECT need a service to go to").hint("write `to`");
+            decoder.in_key("methods", |decoder| decoder.report(at, complaint));
+        }
+        let written = [
+            ("cache", self.cache.is_some()),
+            ("compress", self.compress.is_some()),
+            ("cors", self.cors.is_some()),
+            ("fallback", self.fallback.is_some()),
+            ("mirror", !self.mirrors.is_empty()),
+            ("query", !self.query.is_empty()),
+            (
+                "request_headers",
+                self.request_headers != HeaderChanges::default(),
+            ),
+            ("rewrite", self.rewrite.is_some()),
+        ];
+        for (key, _) in written.into_iter().filter(|(_, is_written)| *is_written) {
+            let complaint = Complaint::new("what a CONNECT carries is not read as HTTP")
+                .hint(format!("take `{key}` out of this route"));
+            decoder.in_key(key, |decoder| decoder.report(at, complaint));
         }
     }
 

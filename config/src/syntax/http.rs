@@ -26,8 +26,7 @@ fn parse_method(text: &str) -> Result<Method, Complaint> {
         && text.len() <= 32;
     // Methods are case-sensitive (RFC 9110 §9.1), so `get` would silently never match.
     match Method::from_bytes(text.as_bytes()) {
-        Ok(method) if good && method != Method::CONNECT => Ok(method),
-        Ok(Method::CONNECT) => Err(Complaint::new("`CONNECT` cannot be routed")),
+        Ok(method) if good => Ok(method),
         _ => Err(unknown(
             "method",
             &text.to_uppercase(),

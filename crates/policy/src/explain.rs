@@ -275,7 +275,10 @@ fn follow(
     if let Some(fallback) = shaping.and_then(|shaping| shaping.fallback.as_ref()) {
         fallback.describe(snapshot, recorder);
     }
-    *upstream = Some(prepared(snapshot, question, admitted, recorder));
+    // Of a tunnel's request nothing leaves.
+    if question.method != http::Method::CONNECT {
+        *upstream = Some(prepared(snapshot, question, admitted, recorder));
+    }
     let known = known_members(service, members(forward.service), at);
     let Some(members) = known else {
         recorder.note(|| Step {

@@ -2,8 +2,8 @@
 //! policy. The body of the response goes on in [`crate::body::Reply`].
 //!
 //! This file drives it; what each phase does is in a file of its own: `admit`, `prepare`,
-//! `attempts` (choose and judge), `settle`. Beside them is what only some exchanges meet: `delay`,
-//! `fallback`, `mirror`, `stored`.
+//! `attempts` (choose and judge), `settle`. Beside them is what only some exchanges meet:
+//! `connect`, `delay`, `fallback`, `mirror`, `stored`.
 
 use std::cell::Cell;
 use std::future::{Future, ready};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use futures_util::future::Either;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{Admitted, Then};
@@ -29,6 +29,7 @@ use crate::worker::Entry;
 
 mod admit;
 mod attempts;
+mod connect;
 mod delay;
 mod fallback;
 mod head;
@@ -105,6 +106,10 @@ impl Exchange {
                 Ok(exchange) => exchange,
                 Err(response) => return Ok(*response),
             };
+        }
+        if *self.ledger.method() == Method::CONNECT {
+            // Boxed for the same reason.
+            return Ok(Box::pin(connect::open(self)).await);
         }
         if self.visit.as_ref().is_some_and(|visit| visit.waits()) {
             // Boxed for the same reason.

@@ -70,6 +70,8 @@ pub(crate) struct Ledger {
     shaped: Option<Box<Shaped>>,
     termination: Option<Termination>,
     response_bytes: u64,
+    /// Bytes received where they are no body.
+    tunnel_bytes: u64,
 }
 
 impl Ledger {
@@ -110,6 +112,7 @@ impl Ledger {
             shaped: None,
             termination: None,
             response_bytes: 0,
+            tunnel_bytes: 0,
         })
     }
 
@@ -159,6 +162,16 @@ impl Ledger {
     /// Says how many bytes of the response were passed on.
     pub(crate) fn sent(&mut self, response_bytes: u64) {
         self.response_bytes = response_bytes;
+    }
+
+    /// Says how many bytes of a tunnel came from the client.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.tunnel_bytes = bytes;
+    }
+
+    fn request_bytes(&self) -> u64 {
+        let intake = self.intake.as_ref();
+        intake.map_or(self.tunnel_bytes, |intake| intake.received())
     }
 
     /// Ends it.
@@ -238,7 +251,7 @@ impl Ledger {
                 .as_ref()
                 .and_then(|chosen| chosen.member.endpoint.address.parse().ok()),
             attempts: self.attempts,
-            request_bytes: self.intake.as_ref().map_or(0, |intake| intake.received()),
+            request_bytes: self.request_bytes(),
             response_bytes: self.response_bytes,
             grpc_status: self.grpc_status.map(Status::number),
             duration_us: micros(duration),
@@ -270,7 +283,7 @@ impl Drop for Ledger {
         {
             termination = Termination::ClientGoneSending;
         }
-        let received = self.intake.as_ref().map_or(0, |intake| intake.received());
+        let received = self.request_bytes();
         self.entry.metrics(self.route, self.service).record(
             worker.index,
             StatusClass::of(self.status),

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Method, Response};
 use weir_policy::refusal::{Code, Refusal};
 use weir_telemetry::termination::Termination;
 
@@ -97,8 +97,10 @@ pub(crate) fn refuse(
             refusal.call_response(flavour, text)
         }
     };
-    if closes(refusal.code) && !ledger.connection().http2 {
-        // What is left of the request's body is not worth reading.
+    let closes = closes(refusal.code) || *ledger.method() == Method::CONNECT;
+    if closes && !ledger.connection().http2 {
+        // What is left of the request's body is not worth reading; and what follows a CONNECT may
+        // be meant for the tunnel, not for us.
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -37,18 +37,48 @@ pub(crate) struct Tunnel {
     pub(crate) server_name: Option<Box<str>>,
 }
 
-/// Where a tunnel leads.
-type Joined = (Open, Forward, Chosen);
+/// A connection to an endpoint.
+pub(crate) struct Reached {
+    pub(crate) open: Open,
+    pub(crate) chosen: Chosen,
+    /// How long connecting took, the last time that it was tried.
+    pub(crate) took: Duration,
+}
+
+/// Why there is none.
+pub(crate) struct Missed {
+    pub(crate) refusal: Refusal,
+    pub(crate) termination: Termination,
+    /// The endpoint that was tried last.
+    pub(crate) chosen: Option<Chosen>,
+}
 
 /// Serves one to its end and says how it ended.
 pub(crate) async fn serve(worker: Rc<Worker>, entry: Rc<Entry>, tunnel: Tunnel) -> &'static str {
     let (client, name) = (tunnel.addresses.source, tunnel.server_name.clone());
     let mut ledger = TunnelLedger::new(&worker, &entry, client, tunnel.socket.is_tls(), name);
     let idle = entry.tunnels().plan(tunnel.plan).idle_timeout;
-    let (open, forward, chosen) = match join(&worker, &entry, &tunnel, &mut ledger).await {
-        Ok(joined) => joined,
-        Err((refusal, termination)) => return ledger.refused(refusal.code, termination),
+    // Admit: is there a place for one more connection to the service?
+    let snapshot = &entry.installed.snapshot;
+    let (began, draw) = (ledger.began, worker.dice.draw());
+    let plan = entry.tunnels().plan(tunnel.plan);
+    let forward = match tunnel::admit(snapshot, plan, client.ip(), began, draw, &mut ()) {
+        Ok(forward) => forward,
+        Err(refusal) => return ledger.refused(refusal.code, Termination::Refused),
     };
+    ledger.to(&entry, forward.service);
+    let ends = Ends::of(&tunnel.addresses);
+    let reached = reach(&worker, &entry, &forward, ends, began, &mut ledger.attempts).await;
+    let Reached { open, chosen, took } = match reached {
+        Ok(reached) => reached,
+        Err(missed) => {
+            if let Some(chosen) = &missed.chosen {
+                ledger.endpoint(chosen);
+            }
+            return ledger.refused(missed.refusal.code, missed.termination);
+        }
+    };
+    ledger.connect = Some(took);
     ledger.joined(forward.permit, chosen);
     drop(entry);
     let end = tokio::select! {
@@ -59,63 +89,54 @@ pub(crate) async fn serve(worker: Rc<Worker>, entry: Rc<Entry>, tunnel: Tunnel) 
     ledger.ended(end)
 }
 
-/// Connects to an endpoint of the service that takes it.
-async fn join(
-    worker: &Rc<Worker>,
-    entry: &Rc<Entry>,
-    tunnel: &Tunnel,
-    ledger: &mut TunnelLedger,
-) -> Result<Joined, (Refusal, Termination)> {
+/// Connects to an endpoint of the service, as often as policy says.
+pub(crate) async fn reach(
+    worker: &Worker,
+    entry: &Entry,
+    forward: &Forward,
+    client: Ends<'_>,
+    mut at: Moment,
+    attempts: &mut u32,
+) -> Result<Reached, Missed> {
     let (installed, dice) = (&entry.installed, &worker.dice);
     let snapshot = &installed.snapshot;
-    let refused = |refusal| (refusal, Termination::Refused);
-    let plan = entry.tunnels().plan(tunnel.plan);
-    let mut at = ledger.began;
-    // Admit: is there a place for one more connection to the service?
-    let client = tunnel.addresses.source.ip();
-    let admitted = tunnel::admit(snapshot, plan, client, at, dice.draw(), &mut ());
-    let forward = admitted.map_err(refused)?;
-    ledger.to(entry, forward.service);
+    let missed = |refusal, termination| Missed {
+        refusal,
+        termination,
+        chosen: None,
+    };
     let metrics = installed.metrics(forward.service);
-    let client = Some(Ends::of(&tunnel.addresses));
     let tls = installed.tunnel_tls(forward.service);
     let way = Plan {
         tls: tls.as_ref(),
-        ..Plan::of(installed, forward.service, client)
+        ..Plan::of(installed, forward.service, Some(client))
     };
     let mut tried = Tried::default();
     loop {
-        ledger.attempts += 1;
+        *attempts += 1;
         // Choose: another endpoint than those tried, where there is one.
         let seats = installed.seats(forward.service);
         let draw = dice.draw();
-        let chosen = pipeline::choose(
-            snapshot,
-            &forward,
-            &seats.members,
-            &tried,
-            draw,
-            at,
-            &mut (),
-        );
-        let chosen = chosen.map_err(refused)?;
-        let lane = seats.lane(&chosen);
-        let lane = lane.ok_or((Code::Internal.into(), Termination::Internal))?;
+        let chosen = pipeline::choose(snapshot, forward, &seats.members, &tried, draw, at, &mut ());
+        let chosen = chosen.map_err(|refusal| missed(refusal, Termination::Refused))?;
+        let Some(lane) = seats.lane(&chosen) else {
+            return Err(missed(Code::Internal.into(), Termination::Internal));
+        };
         metrics.attempt(&chosen);
         let opened = connect::open_raw(lane, &way, forward.timeouts.connect).await;
         // Judge: it stands, is tried again, or given up.
         let now = worker.clock.now();
         let connecting = Connecting {
             chosen: &chosen,
-            number: ledger.attempts,
+            number: *attempts,
             began: at,
             failure: opened.as_ref().err().map(ConnectError::kind),
         };
-        let next = tunnel::judge(snapshot, &forward, &connecting, now, dice.draw());
+        let next = tunnel::judge(snapshot, forward, &connecting, now, dice.draw());
         let error = match opened {
             Ok(open) => {
-                ledger.connect = Some(now.since(at));
-                return Ok((open, forward, chosen));
+                let took = now.since(at);
+                return Ok(Reached { open, chosen, took });
             }
             Err(error) => error,
         };
@@ -132,8 +153,11 @@ async fn join(
             Next::GiveUp(refusal) => refusal,
             Next::Deliver => Code::from(kind).into(),
         };
-        ledger.endpoint(&chosen);
-        return Err((refusal, outcome::termination(kind, ledger.attempts)));
+        return Err(Missed {
+            refusal,
+            termination: outcome::termination(kind, *attempts),
+            chosen: Some(chosen),
+        });
     }
 }
 

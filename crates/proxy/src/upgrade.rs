@@ -1,5 +1,5 @@
-//! Upgraded connections and streams (WebSocket): once policy, endpoint and client agree, both sides
-//! are joined byte by byte.
+//! Upgraded connections and streams (WebSocket), and those of CONNECT: once policy, endpoint and
+//! client agree, both sides are joined byte by byte.
 //!
 //! A joined connection is pinned to nothing of the configuration; it counts as an exchange until it
 //! ends, so that draining waits for it.
@@ -10,6 +10,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use weir_telemetry::termination::Termination;
 
+use crate::connect::Open;
 use crate::pool::Line;
 use crate::record::Ledger;
 use crate::tunnel::{End, both_ways};
@@ -35,6 +36,36 @@ pub(crate) fn join(
         };
         let (termination, bytes) = tunnel(client, endpoint, &ledger, idle).await;
         ledger.end(termination, bytes);
+    });
+}
+
+/// Joins the client's side of a CONNECT with a connection to the endpoint.
+pub(crate) fn pass_on(client: OnUpgrade, mut open: Open, mut ledger: Box<Ledger>, idle: Duration) {
+    tokio::task::spawn_local(async move {
+        let mut client = match client.await {
+            Ok(client) => TokioIo::new(client),
+            Err(error) => {
+                tracing::debug!(%error, "a tunnel came to nothing");
+                ledger.ended(Termination::ClientGoneBeforeResponse);
+                return;
+            }
+        };
+        let (mut received, mut sent) = (0, 0);
+        let moved = |from_client, from_endpoint| (received, sent) = (from_client, from_endpoint);
+        let end = both_ways(ledger.worker(), &mut client, &mut open.socket, idle, moved).await;
+        let termination = match end {
+            End::Whole => Termination::Upgraded,
+            End::Idle => Termination::IdleTimeout,
+            End::Client => {
+                // It must not take what broke off for the end.
+                open.socket.reset();
+                Termination::ClientGoneDuringBody
+            }
+            End::Endpoint { .. } if sent == 0 => Termination::UpstreamResetBeforeBytes,
+            End::Endpoint { .. } => Termination::UpstreamResetAfterBytes,
+        };
+        ledger.received(received);
+        ledger.end(termination, sent);
     });
 }
 

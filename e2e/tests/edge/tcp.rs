@@ -17,6 +17,8 @@ use weir_testkit::ports::free_addr;
 use weir_testkit::process::Signal;
 use weir_testkit::upstream::{Reply, Upstream};
 
+mod connect;
+
 /// What a server of a test does with each connection.
 #[derive(Clone, Copy)]
 enum Server {

@@ -48,6 +48,26 @@ pub(super) fn check(document: &Document, doubts: &Doubts, faults: &mut Faults) {
         }
     }
     check_routes(document, doubts, faults);
+    check_connects(document, doubts, &services, faults);
+}
+
+/// Routes for CONNECT lead to no service of the mesh.
+fn check_connects(
+    document: &Document,
+    doubts: &Doubts,
+    services: &HashMap<&str, ServiceId>,
+    faults: &mut Faults,
+) {
+    let connects = document.routes.iter().enumerate();
+    for (index, route) in connects.filter(|(_, route)| route.connect().is_some()) {
+        for (key, destination) in route.action.destinations() {
+            // Whether there is such a service is asked of all routes.
+            if services.contains_key(destination.service.value.as_str()) {
+                let path = format!("routes[{index}].{key}.service");
+                check_destination(document, doubts, services, destination, path, faults);
+            }
+        }
+    }
 }
 
 fn check_routes(document: &Document, doubts: &Doubts, faults: &mut Faults) {
@@ -78,26 +98,37 @@ fn check_destinations(
     faults: &mut Faults,
 ) {
     for (nr, destination) in to.iter().enumerate() {
-        let (name, at) = (destination.service.value.as_str(), destination.service.at);
         let path = format!("{path}[{nr}].service");
-        match services.get(name) {
-            Some(id) => {
-                let (_, service) = &document.services[id.0 as usize];
-                if is_mesh(service) && !doubts.entry(Section::Services, name) {
-                    let problem = format!("`{name}` is in the mesh, where sidecars take HTTP only");
-                    let hint = "give it endpoints that speak its protocol themselves".to_owned();
-                    faults.error(path, at, problem, Some(hint));
-                }
+        check_destination(document, doubts, services, destination, path, faults);
+    }
+}
+
+fn check_destination(
+    document: &Document,
+    doubts: &Doubts,
+    services: &HashMap<&str, ServiceId>,
+    destination: &WrittenDestination,
+    path: String,
+    faults: &mut Faults,
+) {
+    let (name, at) = (destination.service.value.as_str(), destination.service.at);
+    match services.get(name) {
+        Some(id) => {
+            let (_, service) = &document.services[id.0 as usize];
+            if is_mesh(service) && !doubts.entry(Section::Services, name) {
+                let problem = format!("`{name}` is in the mesh, where sidecars take HTTP only");
+                let hint = "give it endpoints that speak its protocol themselves".to_owned();
+                faults.error(path, at, problem, Some(hint));
             }
-            None if doubts.names(Section::Services) => {}
-            None => {
-                let known = document
-                    .services
-                    .iter()
-                    .map(|(name, _)| name.value.as_str());
-                let hint = did_you_mean(name, known);
-                faults.error(path, at, format!("there is no service `{name}`"), hint);
-            }
+        }
+        None if doubts.names(Section::Services) => {}
+        None => {
+            let known = document
+                .services
+                .iter()
+                .map(|(name, _)| name.value.as_str());
+            let hint = did_you_mean(name, known);
+            faults.error(path, at, format!("there is no service `{name}`"), hint);
         }
     }
 }

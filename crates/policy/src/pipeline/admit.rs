@@ -100,7 +100,12 @@ fn decide(
 
     // Which route it takes: 404, or 405 where only the method is wrong.
     let found = listener.table.lookup(&wanted, &snapshot.routes, note);
-    let Found { route: id, params } = found.map_err(|miss| missed(&miss, host, &path))?;
+    let Found { route: id, params } = found.map_err(|miss| match *request.method {
+        // Whatever other methods there are: a tunnel is nothing that one of them could be for.
+        Method::CONNECT => Refusal::new(Code::ConnectRefused)
+            .with_detail(format!("no route takes CONNECT to {host}")),
+        _ => missed(&miss, host, &path),
+    })?;
     let route = snapshot.route(id);
     known.route = Some(id);
     note.note(|| Step {
@@ -171,6 +176,7 @@ fn decide(
             let index = own.start + index;
             known.service = Some(destination.service);
             upgrade = wanted_upgrade(request)?;
+            note_tunnel(request, destination, note);
             note_cache(route, request, &path, note);
             let service = snapshot.service(destination.service);
             let brings = Brings {
@@ -269,6 +275,19 @@ fn preflight(
         upgrade: None,
         fallback: None,
     }))
+}
+
+fn note_tunnel(request: &RequestView<'_>, destination: &Destination, note: &mut impl Note) {
+    if request.method == Method::CONNECT {
+        note.note(|| Step {
+            area: "connect",
+            said: format!(
+                "once a connection stands, bytes are passed on; closed after {:?} without one",
+                destination.timeouts.idle
+            ),
+            at: destination.at,
+        });
+    }
 }
 
 /// What the cache would be asked; what it holds is not known here.
@@ -544,6 +563,10 @@ fn wanted_upgrade(request: &RequestView<'_>) -> Result<Option<HeaderValue>, Refu
     let Some(wanted) = request.headers.get(UPGRADE) else {
         return Ok(None);
     };
+    if request.method == Method::CONNECT {
+        // It leaves HTTP in its own way, and `Upgrade` says nothing about that.
+        return Ok(None);
+    }
     // In HTTP/2 the engine puts this in the place of an extended CONNECT.
     let asked = matches!(request.version, Version::HTTP_11 | Version::HTTP_2)
         && wanted.as_bytes().eq_ignore_ascii_case(b"websocket")

@@ -181,8 +181,8 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::ConnectRefused => const { &new(
             "connect-refused", StatusCode::METHOD_NOT_ALLOWED, "http_request_denied",
             "This is not a forward proxy",
-            "`CONNECT` asks for a tunnel to anywhere; the only one there is leads to a WebSocket of \
-             a service (RFC 8441).",
+            "`CONNECT` asks for a tunnel. There are those to services of which a route with \
+             `methods: [CONNECT]` takes the host, and WebSockets (RFC 8441); it has no body.",
         ) },
         Code::ConnectTimeout => const { &new(
             "connect-timeout", StatusCode::GATEWAY_TIMEOUT, "connection_timeout",

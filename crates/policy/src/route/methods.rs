@@ -2,7 +2,8 @@
 
 use http::Method;
 
-/// The methods a route takes; the empty set stands for any.
+/// The methods a route takes; the empty set stands for any but CONNECT, which opens a tunnel and
+/// has to be meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Methods {
     common: u16,
@@ -28,7 +29,7 @@ impl Methods {
         }
     }
 
-    /// Whether every method is allowed.
+    /// Whether every method is allowed (but CONNECT).
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.common == 0 && self.others.is_empty()
@@ -40,15 +41,22 @@ impl Methods {
         match bit(method) {
             Some(bit) if self.common & bit != 0 => true,
             None if self.others.contains(method) => true,
+            Some(CONNECT) => false,
             _ => self.is_any(),
         }
     }
 
     /// Whether no method is allowed by both.
     pub(crate) fn excludes(&self, other: &Methods) -> bool {
+        let is_tunnel = |set: &Methods| set.common == CONNECT && set.others.is_empty();
+        match (self.is_any(), other.is_any()) {
+            (true, true) => return false,
+            (true, false) => return is_tunnel(other),
+            (false, true) => return is_tunnel(self),
+            (false, false) => {}
+        }
         let common = self.common & other.common != 0;
-        let shared = common || self.others.iter().any(|it| other.others.contains(it));
-        !(self.is_any() || other.is_any() || shared)
+        !(common || self.others.iter().any(|it| other.others.contains(it)))
     }
 
     /// Adds the methods of another set.
@@ -88,13 +96,14 @@ fn bit(method: &Method) -> Option<u16> {
         Method::DELETE => Some(1 << 5),
         Method::OPTIONS => Some(1 << 6),
         Method::TRACE => Some(1 << 7),
-        Method::CONNECT => Some(1 << 8),
+        Method::CONNECT => Some(CONNECT),
         _ => None,
     }
 }
 
 const GET: u16 = 1;
 const HEAD: u16 = 1 << 1;
+const CONNECT: u16 = 1 << 8;
 
 const COMMON: [(Method, u16); 9] = [
     (Method::GET, GET),
@@ -105,7 +114,7 @@ const COMMON: [(Method, u16); 9] = [
     (Method::DELETE, 1 << 5),
     (Method::OPTIONS, 1 << 6),
     (Method::TRACE, 1 << 7),
-    (Method::CONNECT, 1 << 8),
+    (Method::CONNECT, CONNECT),
 ];
 
 #[cfg(test)]
@@ -121,6 +130,17 @@ mod tests {
         assert!(!get.allows(&Method::POST));
         assert_eq!(get.to_string(), "GET, HEAD");
         assert!(Methods::default().allows(&Method::from_bytes(b"PURGE").unwrap()));
+    }
+
+    #[test]
+    fn a_tunnel_has_to_be_meant() {
+        let (any, connect) = (Methods::default(), Methods::new([&Method::CONNECT]));
+        assert!(!any.allows(&Method::CONNECT) && connect.allows(&Method::CONNECT));
+        assert!(!connect.allows(&Method::GET));
+        assert!(any.excludes(&connect) && connect.excludes(&any));
+        assert!(!any.excludes(&any) && !connect.excludes(&connect));
+        let both = Methods::new([&Method::CONNECT, &Method::GET]);
+        assert!(!any.excludes(&both) && !both.excludes(&connect));
     }
 
     #[test]

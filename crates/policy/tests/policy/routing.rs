@@ -381,3 +381,26 @@ routes:
         assert_eq!(ask(line).outcome(&snapshot), expected, "{line}");
     }
 }
+
+#[test]
+fn tunnels_have_routes_of_their_own() {
+    let snapshot = gateway(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { name: db, hosts: [db.internal], path: "/*", methods: [CONNECT], to: s }
+  - { name: rest, path: "/*", to: s }
+  - { name: purge, hosts: [db.internal], path: "/*", methods: [PURGE], to: s }
+"#,
+    );
+    for (method, host, expected) in [
+        ("CONNECT", "db.internal:5432", "db"),
+        ("CONNECT", "other.internal:5432", "connect-refused"),
+        ("GET", "db.internal", "rest"),
+        ("PURGE", "db.internal", "purge"),
+    ] {
+        let asked = ask(&format!("{method} /")).header("host", host);
+        assert_eq!(asked.outcome(&snapshot), expected, "{method} {host}");
+    }
+}

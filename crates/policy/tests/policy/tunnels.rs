@@ -203,6 +203,7 @@ services:
   far: { mesh: far }
 routes:
   - { path: /x, to: one, listeners: [edge] }
+  - { path: "/*", methods: [CONNECT], to: [one, far, nobody] }
 "#;
     let errors = compiled(yaml, &Role::Gateway).unwrap_err();
     let told: Vec<_> = errors
@@ -217,6 +218,8 @@ routes:
             "4 listeners.edge.sni[1].hosts: `a.example` is taken in line 4",
             "4 listeners.edge.sni[1].to[0].service: `far` is in the mesh, where sidecars take HTTP only",
             "9 routes[0].listeners[0]: listener `edge` carries no HTTP",
+            "10 routes[1].to[1].service: `far` is in the mesh, where sidecars take HTTP only",
+            "10 routes[1].to[2].service: there is no service `nobody`",
         ]
     );
     assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `one`?"));

@@ -15,7 +15,7 @@ use weir_telemetry::termination::Termination;
 
 use super::head::{join_cookies, tag};
 use super::stored::{self, Dress};
-use super::{Exchange, Marks, delay, fallback};
+use super::{Exchange, Marks, connect, delay, fallback};
 use crate::attempt::Deadlines;
 use crate::body::{Inbound, Reply};
 use crate::cache;
@@ -69,12 +69,15 @@ impl Exchange {
         let snapshot = &entry.installed.snapshot;
         let errand = cache::errand(connection, &entry, &admitted, &head, bare);
         let asked = head.extensions.remove::<OnUpgrade>();
-        let client = asked.filter(|_| admitted.upgrade.is_some());
-        let websocket = client
-            .as_ref()
-            .map(|_| WebSocket::new(&head.headers, extended));
-        let (secure, origin) = (connection.secure, &connection.origin);
-        pipeline::prepare(snapshot, &admitted, secure, origin, &mut head);
+        let connects = head.method == Method::CONNECT;
+        let upgrades = admitted.upgrade.is_some();
+        let client = asked.filter(|_| upgrades || connects);
+        let websocket = upgrades.then(|| WebSocket::new(&head.headers, extended));
+        let websocket = websocket.filter(|_| client.is_some());
+        if !connects {
+            let (secure, origin) = (connection.secure, &connection.origin);
+            pipeline::prepare(snapshot, &admitted, secure, origin, &mut head);
+        }
         head.version = Version::HTTP_11;
         head.extensions = Extensions::new();
         // Look: what is stored may be the answer.
@@ -129,15 +132,17 @@ fn admit(
     if let Some(fault) = connection.head_fault() {
         return Err(fault.into());
     }
-    if head.method == Method::CONNECT {
-        return Err(Code::ConnectRefused.into());
+    let connects = head.method == Method::CONNECT;
+    if connects && let Some(why) = connect::problem(head, body) {
+        return Err(Refusal::new(Code::ConnectRefused).with_detail(why));
     }
     let view = RequestView {
         listener: entry.listener,
         method: &head.method,
         secure: connection.secure,
         authority: head.uri.authority().map(|authority| authority.as_str()),
-        path: head.uri.path(),
+        // An authority alone has no path.
+        path: if connects { "/" } else { head.uri.path() },
         query: head.uri.query(),
         headers: &head.headers,
         version: head.version,
