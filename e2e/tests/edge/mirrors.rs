@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use weir_e2e::DEADLINE;
-use weir_e2e::lone::Lone;
+use weir_e2e::lone::{Lone, Place};
 use weir_testkit::eventually::eventually;
 use weir_testkit::ports::free_addr;
 use weir_testkit::upstream::{Answer, Reply, Upstream};
@@ -66,7 +66,11 @@ async fn a_copy_is_the_request_with_a_mark() {
     // Connections of copies are used again: each worker needs one, perhaps two.
     for more in 2..=9 {
         gateway.get("/more").await;
-        shadow.wait_for_requests(more, DEADLINE).await;
+        // With two under way there is no place for a third.
+        eventually(DEADLINE, async || {
+            count(&gateway, "answers", &[("status", "5xx")]).await == f64::from(more)
+        })
+        .await;
     }
     let connections = shadow.connection_count();
     assert!(connections <= 5, "{connections} connections for 9 copies");
@@ -132,4 +136,37 @@ async fn a_copy_of_what_was_never_sent_whole_is_dropped() {
         count(&gateway, "dropped", &[("reason", "unfinished")]).await == 1.0
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_answer_to_a_copy_that_is_too_long_costs_its_connection() {
+    const BYTES_MAX: usize = 1024 * 1024;
+    let app = Upstream::start(Reply::ok("real"));
+    for (bytes, connections) in [(BYTES_MAX, 1), (BYTES_MAX + 1, 3)] {
+        let shadow = Upstream::start(Reply::ok("x".repeat(bytes)));
+        let yaml = format!(
+            "
+            services:
+              app: {{ endpoints: [\"{}\"] }}
+              shadow: {{ endpoints: [\"{}\"] }}
+            routes: [{{ path: \"/*\", to: app, mirror: shadow }}]
+            ",
+            app.addr(),
+            shadow.addr()
+        );
+        let gateway = Place::new().arg("--workers=1").start(&yaml).await;
+        for number in 1..=3 {
+            assert_eq!(gateway.get("/x").await.text(), "real");
+            shadow.wait_for_requests(number, DEADLINE).await;
+            // The place of the copy is given back when its answer was read, or given up.
+            eventually(DEADLINE, async || {
+                let metrics = gateway.metrics().await;
+                let shadow = [("service", "shadow")];
+                metrics.sum("weir_upstream_requests_active", &shadow) == 0.0
+            })
+            .await;
+        }
+        assert_eq!(shadow.connection_count(), connections, "{bytes} bytes");
+        assert_eq!(count(&gateway, "answers", &[("status", "2xx")]).await, 3.0);
+    }
 }

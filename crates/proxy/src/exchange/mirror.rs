@@ -261,3 +261,24 @@ const TIMEOUT: &str = "timeout";
 const COPIES_MAX: u32 = 1024;
 /// Longest answer that is read to its end.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_copies_are_in_flight_and_no_more() {
+        let copies = Rc::new(Copies::default());
+        let mut places: Vec<_> = (0..COPIES_MAX)
+            .map_while(|_| Place::take(&copies))
+            .collect();
+        assert_eq!(places.len(), 1024, "at the bound");
+        assert!(Place::take(&copies).is_none(), "one past it");
+        places.pop();
+        let last = Place::take(&copies);
+        assert!(last.is_some(), "a place that was given back");
+        assert!(Place::take(&copies).is_none());
+        drop((places, last));
+        assert_eq!(copies.in_flight.get(), 0);
+    }
+}
