@@ -28,9 +28,9 @@ object! {
         pub per_try: Option<Duration> = optional(duration()).note("none"),
         /// Longest silence on a body in either direction.
         pub idle: Option<Duration> = optional(duration()).unless_told(Duration::from_secs(300)),
-        /// From the request's head to the end of the response; to its head where it has no length
-        /// (events, streams) or is an upgrade. Not applied to gRPC calls, whose clients say how
-        /// long they wait.
+        /// From the request's head to the end of the response; to its head where it is an upgrade
+        /// or a stream: without a length, and of a type such as `text/event-stream` or
+        /// `application/x-ndjson`. Not applied to gRPC calls, whose clients say how long they wait.
         pub total: Option<Duration> = optional(duration()).note("none"),
         /// Longest deadline that a gRPC call may set itself with `grpc-timeout`; a call that asks
         /// for more gets this. Calls that set none have none.

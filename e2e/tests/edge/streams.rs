@@ -169,15 +169,20 @@ async fn a_body_that_breaks_off_is_not_passed_off_as_whole() {
 }
 
 #[tokio::test]
-async fn the_total_deadline_ends_what_has_a_length_and_no_stream() {
+async fn the_total_deadline_ends_everything_but_streams() {
     // A second in pieces, with a deadline of less.
     let pieces = || Reply::ok("0123456789").trickle(1, Duration::from_millis(100));
     let script = move |request: &Recorded| match request.path.as_str() {
         "/length" => pieces(),
         "/events" => pieces()
-            .header("content-type", "text/event-stream")
+            .header("content-type", "text/event-stream; charset=utf-8")
             .chunked(),
-        "/chunked" => pieces().chunked(),
+        "/lines" => pieces()
+            .header("content-type", "application/x-ndjson")
+            .chunked(),
+        "/chunked" => pieces()
+            .header("content-type", "application/json")
+            .chunked(),
         _ => pieces().until_close(),
     };
     let upstream = Upstream::start(Script::by(script));
@@ -190,12 +195,14 @@ async fn the_total_deadline_ends_what_has_a_length_and_no_stream() {
     ))
     .await;
     for client in [Client::http1(), Client::http2()] {
-        for path in ["/events", "/chunked", "/until-close"] {
+        for path in ["/events", "/lines"] {
             let answer = client.get(&gateway.url(path)).await.unwrap();
             assert_eq!(answer.text(), "0123456789", "{path}");
         }
-        assert!(client.get(&gateway.url("/length")).await.is_err());
+        for path in ["/length", "/chunked", "/until-close"] {
+            assert!(client.get(&gateway.url(path)).await.is_err(), "{path}");
+            let line = gateway.logged(path).await;
+            assert_eq!(line["termination"], "total-timeout", "{line}");
+        }
     }
-    let line = gateway.logged("/length").await;
-    assert_eq!(line["termination"], "total-timeout", "{line}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::service::CONNECT_TIMEOUT_DEFAULT;
@@ -50,13 +50,34 @@ impl TimeoutPlan {
     }
 }
 
-/// Whether a response may go on for as long as it likes: events, a download that is made on the
-/// way, whatever has no length. The total deadline ends with the head of such a response, the idle
-/// one holds. A gRPC call has its client's deadline instead.
+/// Whether a response is a stream, which goes on for as long as its service likes: its type says so
+/// and it has no length. The total deadline ends with the head of a stream, the idle one holds. Any
+/// other response without a length may only be made on its way. A gRPC call has its client's
+/// deadline instead.
 #[must_use]
 pub fn may_last(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    let kind = kind.as_bytes().split(|byte| *byte == b';').next();
+    let kind = kind.unwrap_or_default().trim_ascii();
     !headers.contains_key(CONTENT_LENGTH)
+        && STREAMS
+            .iter()
+            .any(|stream| kind.eq_ignore_ascii_case(stream.as_bytes()))
 }
+
+/// Types of responses that are streams: events, one JSON text after another, one picture after
+/// another.
+const STREAMS: &[&str] = &[
+    "application/json-seq",
+    "application/jsonl",
+    "application/ndjson",
+    "application/stream+json",
+    "application/x-ndjson",
+    "multipart/x-mixed-replace",
+    "text/event-stream",
+];
 
 /// Retries in force for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +160,7 @@ const BUDGET_DEFAULT: u32 = 20_000;
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use weir_config::units::{Percent, Size};
 
     use super::*;
@@ -158,6 +180,31 @@ mod tests {
         );
         assert_eq!(retry.retry_after_max, Duration::from_secs(2));
         assert!(retry.statuses.is_empty());
+    }
+
+    #[test]
+    fn a_stream_is_told_by_its_type_and_has_no_length() {
+        for (kind, length, lasts) in [
+            (Some("text/event-stream"), None, true),
+            (Some("Text/Event-Stream ; charset=utf-8"), None, true),
+            (Some("application/x-ndjson"), None, true),
+            (Some("application/json-seq"), None, true),
+            (Some("multipart/x-mixed-replace;boundary=x"), None, true),
+            (Some("text/event-stream"), Some("10"), false),
+            (Some("application/json"), None, false),
+            (Some("text/event-streams"), None, false),
+            (Some(""), None, false),
+            (None, None, false),
+            (None, Some("10"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(CONTENT_TYPE, kind), (CONTENT_LENGTH, length)] {
+                if let Some(value) = value {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            assert_eq!(may_last(&headers), lasts, "{kind:?} {length:?}");
+        }
     }
 
     #[test]
