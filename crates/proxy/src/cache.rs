@@ -20,6 +20,7 @@ mod shelf;
 mod visit;
 
 pub(crate) use answer::tell;
+pub(crate) use counts::{Outcome, Told};
 pub(crate) use fill::{Filling, start};
 pub use shelf::{Cache, CacheStats, Purge};
 pub(crate) use visit::{Entered, Errand, Received, Visit, enter, errand, is_failure, rescue};

@@ -21,6 +21,7 @@ use weir_telemetry::termination::Termination;
 use weir_telemetry::trace_context::TraceId;
 
 use crate::body::{Intake, IntakeEnd};
+use crate::cache::{Outcome, Told};
 use crate::clock::ID_BYTES;
 use crate::serve::ClientConnection;
 use crate::worker::{Entry, Worker};
@@ -68,6 +69,8 @@ pub(crate) struct Ledger {
     pub(crate) chosen: Option<Chosen>,
     /// What shaping did to it, where it did anything.
     shaped: Option<Box<Shaped>>,
+    /// What the cache made of it, where its route has one.
+    pub(crate) cache: Option<Told>,
     termination: Option<Termination>,
     response_bytes: u64,
     /// Bytes received where they are no body.
@@ -110,6 +113,7 @@ impl Ledger {
             permit: None,
             chosen: None,
             shaped: None,
+            cache: None,
             termination: None,
             response_bytes: 0,
             tunnel_bytes: 0,
@@ -263,6 +267,11 @@ impl Ledger {
                 .map(micros),
             fallback: self.shaped.as_ref().and_then(|shaped| shaped.fallback),
             hedge: self.shaped.as_ref().and_then(|shaped| shaped.hedge),
+            cache: self
+                .cache
+                .as_ref()
+                .and_then(|told| told.get())
+                .map(Outcome::label),
             trace_id: self.trace,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             peer: self.connection.peer.as_deref(),

@@ -562,3 +562,106 @@ async fn one_stored_answer_leaves_in_every_coding() {
     }
     assert_eq!(upstream.request_count(), 1);
 }
+
+#[tokio::test]
+async fn the_log_says_what_the_cache_made_of_a_request() {
+    let upstream = Upstream::start(Script::by(|request| {
+        let cache_control = match request.path.as_str() {
+            "/private" => "private",
+            "/renewed" | "/replaced" => "no-cache",
+            "/stale" => "max-age=0, stale-while-revalidate=60",
+            _ => "max-age=60",
+        };
+        if request.path == "/renewed" && request.header("if-none-match").is_some() {
+            return Reply::status(304).header("etag", "\"a\"");
+        }
+        let reply = Reply::ok("x").header("cache-control", cache_control);
+        reply.header("etag", "\"a\"")
+    }));
+    let gateway = gateway_with("cache: {}", &upstream).await;
+    let outcomes = async |path: &str, count: usize| {
+        let lines = eventually(DEADLINE, async || {
+            let log = gateway.access_log().into_iter();
+            let lines: Vec<_> = log.filter(|line| line["path"] == path).collect();
+            (lines.len() == count).then_some(lines)
+        })
+        .await;
+        let outcomes = lines.into_iter().map(|line| line["cache"].clone());
+        let mut outcomes: Vec<_> = outcomes
+            .map(|it| it.as_str().unwrap_or("none").to_owned())
+            .collect();
+        // Lines of different connections come in any order.
+        outcomes.sort();
+        outcomes
+    };
+    let metrics_before = gateway.metrics().await;
+    for (path, second) in [
+        ("/fresh", "hit"),
+        ("/private", "miss"),
+        ("/renewed", "revalidated"),
+        ("/replaced", "miss"),
+        ("/stale", "stale"),
+    ] {
+        assert_eq!(gateway.get(path).await.text(), "x");
+        // Stored as soon as its body was read, which the client may hear of a moment earlier.
+        if path != "/private" {
+            eventually(DEADLINE, async || {
+                let urls = gateway.metrics().await;
+                let stored = urls.sum("weir_cache_stored_total", &[]);
+                stored > metrics_before.sum("weir_cache_stored_total", &[])
+            })
+            .await;
+        }
+        gateway.get(path).await;
+        let mut expected = vec!["miss".to_owned(), second.to_owned()];
+        expected.sort();
+        assert_eq!(outcomes(path, 2).await, expected, "{path}");
+    }
+    gateway.post("/post", &[], "x").await;
+    assert_eq!(outcomes("/post", 1).await, ["none"], "its route has none");
+    let range = [("range", "bytes=0-0"), ("if-range", "\"b\"")];
+    gateway.get_with("/bypass", &range).await;
+    let told = outcomes("/bypass", 1).await;
+    let metrics = gateway.metrics().await;
+    assert_eq!(
+        metrics.one("weir_cache_requests_total", &[("outcome", &told[0])])
+            - metrics_before.sum("weir_cache_requests_total", &[("outcome", &told[0])])
+            > 0.0,
+        told[0] != "none"
+    );
+}
+
+#[tokio::test]
+async fn a_stored_answer_carries_no_session() {
+    let upstreams = [
+        Upstream::start(Reply::ok("x").header("cache-control", "max-age=60")),
+        Upstream::start(Reply::ok("x").header("cache-control", "max-age=60")),
+    ];
+    let addresses: Vec<_> = upstreams.iter().map(|it| it.addr().to_string()).collect();
+    let gateway = Lone::start(&format!(
+        "
+        services: {{ app: {{ endpoints: {addresses:?}, sticky: {{ cookie: weir-session }} }} }}
+        routes: [{{ path: \"/*\", to: app, cache: {{}} }}]
+        "
+    ))
+    .await;
+    let first = gateway.get("/x").await;
+    let own = first.header("set-cookie").unwrap_or_default();
+    assert!(own.starts_with("weir-session="), "{first}");
+    let again = eventually(DEADLINE, async || {
+        let again = gateway.get("/x").await;
+        status_of(&again).starts_with("weir; hit").then_some(again)
+    })
+    .await;
+    assert_eq!(again.text(), "x");
+    assert_eq!(
+        again.header("set-cookie"),
+        None,
+        "the session of another client"
+    );
+    // Nor is it what a client with a session of its own is told.
+    let cookie = own.split(';').next().unwrap();
+    let again = gateway.get_with("/x", &[("cookie", cookie)]).await;
+    assert!(status_of(&again).starts_with("weir; hit"), "{again}");
+    assert_eq!(again.header("set-cookie"), None);
+}

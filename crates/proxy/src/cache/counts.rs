@@ -1,5 +1,7 @@
 //! What the cache counts.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_telemetry::sharded::Counter;
@@ -21,6 +23,9 @@ pub(crate) enum Outcome {
     /// It got a stale stored answer.
     Stale,
 }
+
+/// What became of one request, as far as that is known: shared with who writes it down.
+pub(crate) type Told = Rc<Cell<Option<Outcome>>>;
 
 impl Outcome {
     const ALL: [Outcome; 6] = [

@@ -11,6 +11,7 @@ use crate::own;
 /// Fetches what a visit holds again, behind the client's back. It leads the fetch, so there is one
 /// at a time.
 pub(super) fn start(mut visit: Box<Visit>, service: ServiceId) {
+    visit.leave_client();
     tokio::task::spawn_local(async move {
         let (worker, installed) = visit.runs_on();
         let mut head = Request::new(()).into_parts().0;

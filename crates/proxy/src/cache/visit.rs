@@ -26,7 +26,7 @@ use weir_policy::route::path;
 use weir_policy::snapshot::{Route, RouteId, ServiceId};
 
 use super::answer::Question;
-use super::counts::Outcome;
+use super::counts::{Outcome, Told};
 use super::flights::{News, Part};
 use super::refresh;
 use super::shelf::{Cache, Found, Stored, Ticket};
@@ -42,6 +42,8 @@ pub(crate) use received::{Received, is_failure};
 pub(crate) struct Errand {
     key: String,
     asked: Asked,
+    /// What becomes of it.
+    pub(crate) told: Told,
 }
 
 /// The errand of a request; `None` when it has nothing to do with the cache, as what a fallback
@@ -89,7 +91,11 @@ fn errand_of(
     let query = route.cache.as_ref().map(|plan| &plan.query);
     let key = cache::key(query.unwrap_or(&QueryPlan::All), &view, path)?;
     let asked = Asked::of(&head.method, &head.headers, bare);
-    Some(Errand { key, asked })
+    Some(Errand {
+        key,
+        asked,
+        told: Told::default(),
+    })
 }
 
 /// What comes of entering the cache.
@@ -111,6 +117,8 @@ pub(crate) struct Visit {
     route: RouteId,
     key: String,
     asked: Asked,
+    /// `None` for what is fetched behind a client's back.
+    told: Option<Told>,
     began: Moment,
     /// Why it goes to the service, in the words of RFC 9211.
     forward: &'static str,
@@ -160,7 +168,7 @@ pub(crate) fn rescue(
     bare: bool,
     (code, id): (Code, RouteId),
     now: Moment,
-) -> Option<Response<Bytes>> {
+) -> Option<(Response<Bytes>, Told)> {
     let full = [Code::BreakerOpen, Code::ServiceOverloaded, Code::Shed];
     if !full.contains(&code) {
         return None;
@@ -171,6 +179,7 @@ pub(crate) fn rescue(
     let rules = snapshot.listener(entry.listener).paths;
     let path = path::normalise(head.uri.path(), rules).ok()?;
     let errand = errand_of(connection, entry, route, &path, head, bare)?;
+    let told = Rc::clone(&errand.told);
     let visit = Visit::new(errand, &connection.worker, entry, id, head, now);
     let stored = visit.find(now).held?;
     let written = route
@@ -182,12 +191,15 @@ pub(crate) fn rescue(
     if visit.asked.way != Way::Through || !untouched {
         return None;
     }
-    match cache::may_serve(&stored.freshness, &visit.asked, now) {
-        Serve::Fresh => Some(visit.hit(&stored, now)),
-        Serve::Meanwhile | Serve::Stale => Some(visit.stale(&stored, "", now)),
-        Serve::Validate => cache::may_serve_instead(&stored.freshness, &visit.asked, now)
-            .then(|| visit.stale(&stored, "; fwd=stale", now)),
-    }
+    let response = match cache::may_serve(&stored.freshness, &visit.asked, now) {
+        Serve::Fresh => visit.hit(&stored, now),
+        Serve::Meanwhile | Serve::Stale => visit.stale(&stored, "", now),
+        Serve::Validate if cache::may_serve_instead(&stored.freshness, &visit.asked, now) => {
+            visit.stale(&stored, "; fwd=stale", now)
+        }
+        Serve::Validate => return None,
+    };
+    Some((response, told))
 }
 
 impl Visit {
@@ -207,6 +219,7 @@ impl Visit {
             route,
             key: errand.key,
             asked: errand.asked,
+            told: Some(errand.told),
             began,
             forward: match head.method {
                 Method::GET | Method::HEAD => "bypass",
@@ -428,7 +441,16 @@ impl Visit {
         self.question(now).answered(stored, &how)
     }
 
+    /// Writes down what became of the request; the last word holds.
     fn count(&self, outcome: Outcome) {
-        self.cache.count(self.worker.index, outcome);
+        if let Some(told) = &self.told {
+            told.set(Some(outcome));
+            self.cache.count(self.worker.index, outcome);
+        }
+    }
+
+    /// Goes on behind the client's back: its request has been counted.
+    pub(super) fn leave_client(&mut self) {
+        self.told = None;
     }
 }

@@ -61,13 +61,14 @@ impl Exchange {
                 return Err(marks.on(&entry, response, own));
             }
         };
-        let ledger = match without_service(ledger, &head, bare, &mut admitted) {
+        let mut ledger = match without_service(ledger, &head, bare, &mut admitted) {
             Ok(ledger) => ledger,
             Err((response, own)) => return Err(marks.on(&entry, response, own)),
         };
         // Prepare: what leaves is the same for every attempt.
         let snapshot = &entry.installed.snapshot;
         let errand = cache::errand(connection, &entry, &admitted, &head, bare);
+        ledger.cache = errand.as_ref().map(|errand| Rc::clone(&errand.told));
         let asked = head.extensions.remove::<OnUpgrade>();
         let connects = head.method == Method::CONNECT;
         let upgrades = admitted.upgrade.is_some();
@@ -192,7 +193,7 @@ fn without_service(
     ledger.route = Some(admitted.route);
     ledger.api_version = admitted.version;
     if let Some(why) = admitted.fallback {
-        if let Some(stored) = stored::before_fallback(&ledger, head, bare, why) {
+        if let Some(stored) = stored::before_fallback(&mut ledger, head, bare, why) {
             return Err((respond::full(ledger, stored), false));
         }
         fallback::happened(&mut ledger, why);

@@ -130,7 +130,7 @@ pub(super) fn refused(
     ledger.api_version = refusal.known.version;
     // Only a request that has a service may have something stored.
     let route = ledger.service.and(ledger.route);
-    let stored = route.and_then(|route| rescued(&ledger, head, bare, (refusal.code, route)));
+    let stored = route.and_then(|route| rescued(&mut ledger, head, bare, (refusal.code, route)));
     match stored {
         Some(stored) => (respond::full(ledger, stored), false),
         None => {
@@ -143,7 +143,7 @@ pub(super) fn refused(
 /// What is stored for an admitted request whose service could not take it: it goes before the
 /// fallback, since the service itself has said it.
 pub(super) fn before_fallback(
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     head: &request::Parts,
     bare: bool,
     why: GaveUp,
@@ -156,14 +156,16 @@ pub(super) fn before_fallback(
 
 /// Without what only an admitted request has: values of templates, a coding.
 fn rescued(
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     head: &request::Parts,
     bare: bool,
     (code, route): (Code, RouteId),
 ) -> Option<Response<Bytes>> {
     let (connection, entry) = (ledger.connection(), ledger.entry());
-    let stored = cache::rescue(connection, entry, head, bare, (code, route), ledger.began)?;
-    Some(settled(entry, (route, ledger.api_version), None, stored))
+    let (stored, told) = cache::rescue(connection, entry, head, bare, (code, route), ledger.began)?;
+    let stored = settled(entry, (route, ledger.api_version), None, stored);
+    ledger.cache = Some(told);
+    Some(stored)
 }
 
 /// Waits for another request that fetches the same; the request goes on, or there is its answer.

@@ -60,6 +60,8 @@ pub struct AccessRecord<'a> {
     pub fault_delay_us: Option<u64>,
     /// Why it went to its route's fallback.
     pub fallback: Option<&'a str>,
+    /// What the response cache made of it: the outcome that the cache's metric has.
+    pub cache: Option<&'a str>,
     /// What came of attempts beside the first: `won` when one of them answered, else `lost`.
     pub hedge: Option<&'a str>,
     /// The trace that the request belongs to.
@@ -111,6 +113,7 @@ impl AccessRecord<'_> {
             line.number(key!("fault_delay_us"), fault_delay_us);
         }
         line.optional_text(key!("fallback"), self.fallback.map(str::as_bytes));
+        line.optional_text(key!("cache"), self.cache.map(str::as_bytes));
         line.optional_text(key!("hedge"), self.hedge.map(str::as_bytes));
         if let Some(trace_id) = self.trace_id {
             line.raw_text(key!("trace_id"), &trace_id.hex());

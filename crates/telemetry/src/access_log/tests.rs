@@ -36,6 +36,7 @@ fn record<'a>() -> AccessRecord<'a> {
         duration_us: 1234,
         upstream_us: Some(1000),
         fault_delay_us: Some(250),
+        cache: Some("stale"),
         hedge: Some("won"),
         fallback: Some("no-endpoint"),
         trace_id: None,
@@ -78,7 +79,7 @@ fn a_line_says_what_happened() {
          \"path\":\"/api/users/1\",\"protocol\":\"HTTP/2\",\"status\":200,\"termination\":\"ok\",\
          \"route\":\"users\",\"api_version\":\"v2\",\"service\":\"users\",\"endpoint\":\"[::1]:5000\",\"attempts\":1,\
          \"request_bytes\":0,\"response_bytes\":42,\"duration_us\":1234,\"upstream_us\":1000,\
-         \"fault_delay_us\":250,\"fallback\":\"no-endpoint\",\"hedge\":\"won\",\
+         \"fault_delay_us\":250,\"fallback\":\"no-endpoint\",\"cache\":\"stale\",\"hedge\":\"won\",\
          \"user_agent\":\"curl/8\",\"revision\":7}\n"
     );
 }

@@ -52,6 +52,10 @@ impl Visit {
         if !self.asked.stores {
             return Received::Pass(Some(how));
         }
+        if self.validates {
+            // It did not hold any more.
+            self.count(Outcome::Miss);
+        }
         match self.sink(head, length) {
             Ok(sink) => {
                 let how = format!("{how}; stored");
