@@ -17,7 +17,7 @@ use weir_testkit::eventually::eventually;
 use weir_testkit::load::Load;
 use weir_testkit::ports::free_addr;
 use weir_testkit::process::Signal;
-use weir_testkit::upstream::{Reply, Upstream};
+use weir_testkit::upstream::{Answer, Recorded, Reply, Script, Upstream};
 
 /// A listener and the service users of the mesh behind it.
 fn users_at(web: SocketAddr) -> String {
@@ -414,6 +414,79 @@ routes:
     let answer = of_orders.call("users", "/nobody").await;
     assert_eq!(answer.status, 503, "{answer}");
     assert_eq!(answer.header("weir-reason"), Some("subset-empty"));
+}
+
+#[tokio::test]
+async fn the_class_of_a_request_travels_and_sidecars_shed_by_it() {
+    let stand = Stand::start().await;
+    let web = free_addr();
+    let limit = "limits: { adaptive: { min: 10, max: 10 } }";
+    let yaml = format!(
+        r#"
+listeners: {{ web: {{ bind: "{web}" }} }}
+services: {{ users: {{ mesh: users, retry: false, {limit} }}, orders: {{ mesh: orders }} }}
+routes:
+  - {{ path: "/*", to: users }}
+  - {{ path: "/report/*", to: users, criticality: sheddable }}
+  - {{ path: "/pay/*", to: users, criticality: critical }}
+"#
+    );
+    stand.apply(&yaml).await;
+    let users = Upstream::start(Script::by(|request: &Recorded| {
+        match request.path.as_str() {
+            "/pay/held" => Answer::Hang,
+            _ => Reply::ok("served").into(),
+        }
+    }));
+    let orders = Upstream::start(Reply::ok("an order"));
+    let of_users = stand.sidecar("users", users.addr()).start().await;
+    let of_orders = stand.sidecar("orders", orders.addr()).start().await;
+    stand.wait_for_healthy("users", 1).await;
+    let _gateway = stand.gateway().start().await;
+    stand.converged(3).await;
+
+    // The route at the edge says how much it matters; a client cannot.
+    let claim = [("weir-criticality", "critical")];
+    for (path, expected) in [
+        ("/report/1", Some("sheddable")),
+        ("/pay/1", Some("critical")),
+        ("/x", None),
+    ] {
+        let url = format!("http://{web}{path}");
+        let ask = async || Client::http1().get_with(&url, &claim).await.unwrap().status == 200;
+        eventually(DEADLINE, ask).await;
+        let seen = users.last_request();
+        assert_eq!(seen.header("weir-criticality"), expected, "{path}");
+    }
+
+    // Eight of ten are under way at the sidecar of users; that of orders knows of none.
+    let held_url = format!("http://{web}/pay/held");
+    let hold = || {
+        let url = held_url.clone();
+        tokio::spawn(async move { Client::http1().get(&url).await })
+    };
+    let held: Vec<_> = (0..8).map(|_| hold()).collect();
+    eventually(DEADLINE, async || {
+        let metrics = of_users.metrics().await;
+        metrics.sum("weir_upstream_requests_active", &[]) == 8.0
+    })
+    .await;
+    let call = async |class: &str| {
+        let headers = [("host", "users"), ("weir-criticality", class)];
+        let url = of_orders.outbound_url("/y");
+        Client::http1().get_with(&url, &headers).await.unwrap()
+    };
+    eventually(DEADLINE, async || call("critical").await.status == 200).await;
+    let answer = call("sheddable").await;
+    assert_eq!(answer.status, 503, "{answer}");
+    let metrics = of_users.metrics().await;
+    let shed = [("class", "sheddable")];
+    assert_eq!(metrics.sum("weir_upstream_shed_total", &shed), 1.0);
+    for class in ["default", "critical"] {
+        let answer = call(class).await;
+        assert_eq!(answer.status, 200, "{class}: {answer}");
+    }
+    held.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

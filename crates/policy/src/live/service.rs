@@ -1,7 +1,7 @@
 //! Live state of one service: requests in flight, breaker, retry budget, and its endpoints by
 //! address.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -221,7 +221,17 @@ impl ServiceLive {
             live.found(endpoint.healthy, at);
             live
         });
-        states.collect()
+        let states: Vec<_> = states.collect();
+        if known.len() > endpoints.len() {
+            // Some are gone and still in somebody's hands: should they return, they recover.
+            let here: HashSet<&str> = endpoints.iter().map(|it| it.address.as_str()).collect();
+            let gone = known
+                .iter()
+                .filter(|(address, _)| !here.contains(&***address));
+            let gone = gone.filter_map(|(_, live)| live.upgrade());
+            gone.for_each(|live| live.found(false, at));
+        }
+        states
     }
 
     /// Ejects an endpoint that has failed too often, unless too many are ejected already.

@@ -265,7 +265,7 @@ fn who_recovers_starts_slowly_too() {
     );
     passes(true, 90_000);
     assert!(shares(&service, &members, moment(NOW + 90_000))[1] < 4.5);
-    // Discovery takes it out and brings it back.
+    // Discovery says so.
     all[2].healthy = false;
     let members = Members::compile(&service, &all, moment(NOW + 200_000));
     assert_eq!(shares(&service, &members, moment(NOW + 200_000))[2], 0.0);
@@ -276,6 +276,30 @@ fn who_recovers_starts_slowly_too() {
         &shares(&service, &members, moment(NOW + 300_000)),
         &[25.0; 4],
     );
+}
+
+#[test]
+fn who_returns_while_a_request_is_still_there_starts_slowly() {
+    let mut service = service(Balance::Random);
+    service.slow_start = Some(Duration::from_secs(30));
+    let all = endpoints(&[(0, "", 2)]);
+    let before = Members::compile(&service, &all, moment(NOW));
+    let mut draws = 0..;
+    let second = |chosen: &Chosen| Arc::ptr_eq(&chosen.member, &before.endpoints[1]);
+    let busy = draws.find_map(|draw| {
+        let chosen = choose(&service, &before, draw, moment(NOW));
+        second(&chosen).then_some(chosen)
+    });
+    let without = Members::compile(&service, &all[..1], moment(NOW));
+    drop(before);
+    let members = Members::compile(&service, &all, moment(NOW + 50_000));
+    drop(without);
+    let returned = &members.endpoints[1].live;
+    assert!(Arc::ptr_eq(returned, &busy.as_ref().unwrap().member.live));
+    let share = shares(&service, &members, moment(NOW + 50_000))[1];
+    assert!((6.0..12.0).contains(&share), "{share}");
+    let kept = shares(&service, &members, moment(NOW + 80_000))[1];
+    assert!((48.0..52.0).contains(&kept), "{kept}");
 }
 
 /// Endpoints come, go, fail and recover: whoever is chosen is there, and was not tried while there
