@@ -135,29 +135,48 @@ proptest! {
     ) {
         let service = service(ring(None));
         let own = members(&service, &weights);
-        let buckets: Vec<_> = own
-            .endpoints
-            .iter()
-            .map(|it| Bucket::new(it.endpoint.address.parse().unwrap(), it.endpoint.weight))
-            .collect();
-        let theirs = Continuum::new(&buckets);
+        let theirs = ring_of_nginx(&own);
         for key in keys {
-            let asks = Asks {
-                key: Some(table::hash(&service.balance, key.as_bytes())),
-                ..Asks::default()
-            };
-            let chosen = choose(&service, &own, &asks, &Tried::default());
-            let owner = &chosen.member.endpoint;
-            let other = theirs.node(key.as_bytes()).unwrap();
-            if other == owner.address.parse::<SocketAddr>().unwrap() {
-                continue;
-            }
-            // Where points of two endpoints fall together, either may have the place.
-            let mut others = own.endpoints.iter().map(|it| &it.endpoint);
-            let other = others.find(|it| it.address == other.to_string()).unwrap();
-            prop_assert!(meet(owner, other), "{key:?}");
+            prop_assert!(agree(&service, &own, &theirs, &key), "{key:?}");
         }
     }
+}
+
+#[test]
+fn a_small_ring_is_the_one_of_nginx_in_every_point() {
+    let service = service(ring(None));
+    let own = members(&service, &[3, 1, 2]);
+    let theirs = ring_of_nginx(&own);
+    // Some thirty keys for each point.
+    for key in 0..30_000 {
+        let key = format!("/user/{key}");
+        assert!(agree(&service, &own, &theirs, &key), "{key}");
+    }
+}
+
+fn ring_of_nginx(own: &Members) -> Continuum {
+    let bucket = |it: &Endpoint| Bucket::new(it.address.parse().unwrap(), it.weight);
+    let endpoints = own.endpoints.iter();
+    let buckets: Vec<_> = endpoints.map(|it| bucket(&it.endpoint)).collect();
+    Continuum::new(&buckets)
+}
+
+/// Whether a key has the same owner on both rings. Where points of two endpoints fall together,
+/// either may have the place.
+fn agree(service: &Service, own: &Members, theirs: &Continuum, key: &str) -> bool {
+    let asks = Asks {
+        key: Some(table::hash(&service.balance, key.as_bytes())),
+        ..Asks::default()
+    };
+    let chosen = choose(service, own, &asks, &Tried::default());
+    let owner = &chosen.member.endpoint;
+    let other = theirs.node(key.as_bytes()).unwrap();
+    if other == owner.address.parse::<SocketAddr>().unwrap() {
+        return true;
+    }
+    let mut others = own.endpoints.iter().map(|it| &it.endpoint);
+    let other = others.find(|it| it.address == other.to_string());
+    meet(owner, other.unwrap())
 }
 
 /// Whether two endpoints have a point of the ring in common.
