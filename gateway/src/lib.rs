@@ -21,6 +21,8 @@ use weir_process::parent::ParentError;
 #[must_use]
 pub fn run(args: GatewayArgs) -> Exit {
     weir_identity::install_provider();
+    #[cfg(feature = "mimalloc")]
+    weir_process::memory::given_back_by(collect);
     let log = match args.start_log() {
         Ok(log) => log,
         Err(error) => return unusable(&error),
@@ -34,6 +36,15 @@ pub fn run(args: GatewayArgs) -> Exit {
     match server::run(args, log) {
         Ok(exit) => exit,
         Err(error) => unusable(&error),
+    }
+}
+
+#[cfg(feature = "mimalloc")]
+fn collect() {
+    #[expect(unsafe_code, reason = "a function of the allocator's C library")]
+    // SAFETY: it has no preconditions.
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
     }
 }
 

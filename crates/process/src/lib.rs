@@ -6,6 +6,7 @@ pub mod args;
 pub mod build_info;
 pub mod drain;
 pub mod exit;
+pub mod memory;
 pub mod parent;
 pub mod ports;
 pub mod readiness;

@@ -5,21 +5,19 @@
 //! next request has come), *head* (a part of it has), *lingering* (its last answer is sent, but not
 //! everything the client sends was read). hyper's own header timeout runs through
 //! idle and head as one, so it is off here and the driver tells them apart by the meter under
-//! hyper.
+//! hyper. An HTTP/1 connection that has been idle for a moment *sleeps*: hyper's part of it is gone
+//! until the client speaks again.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
+use ::http::Response;
 use bytes::Bytes;
-use http::Response;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use weir_policy::framing::Fault;
 use weir_policy::moment::Moment;
@@ -35,12 +33,14 @@ use crate::worker::{Bounds, Entry, Leaving, Worker, WorkerStats};
 
 mod greet;
 mod hello;
+mod http;
 mod service;
 mod watch;
 
 pub(crate) use service::ConnectionService;
 pub(crate) use watch::LEAVE_IDLE_AFTER;
 
+use self::http::Http;
 use greet::{Greeted, greet};
 use watch::{Verdict, Watch};
 
@@ -261,7 +261,8 @@ pub(crate) fn accepted(
             source: remote,
             destination: local,
         };
-        match greet(&worker, &entry, stream, own, &mut place).await {
+        // On the heap, for its room is needed for a moment only, and the connection's for long.
+        match Box::pin(greet(&worker, &entry, stream, own, &mut place)).await {
             Ok(Greeted::Http(greeted)) => {
                 let client = Client {
                     remote: greeted.addresses.source,
@@ -321,89 +322,12 @@ async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes)
     if let Some(leaving) = connection.gate.leaving() {
         connection.leave(leaving);
     }
-    if connection.http2 {
-        let http =
-            h2_builder(bounds).serve_connection(TokioIo::new(wire.guarded().coalescing()), service);
-        drive(connection, bounds, Http::H2(Box::pin(http))).await
+    let http = if connection.http2 {
+        Http::h2(wire.guarded().coalescing(), service, bounds)
     } else {
-        let wire = wire.inspected(bounds.framing());
-        let http = h1_builder(bounds)
-            .serve_connection(TokioIo::new(wire), service)
-            .with_upgrades();
-        drive(connection, bounds, Http::H1(Box::pin(http))).await
-    }
-}
-
-fn h1_builder(bounds: Bounds) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        // What is over hyper's own bounds it answers by itself, without a reason. So they are wider
-        // than the listener's, which the inspector under it and `exchange` hold.
-        .max_header_size(2 * bounds.header_bytes_max)
-        .max_buf_size(H1_BUFFER_BYTES_MAX.max(2 * bounds.header_bytes_max));
-    if bounds.header_count_max > HYPER_HEADER_COUNT_MAX {
-        // Costs an allocation per request, so only where it says something.
-        builder.max_headers(2 * bounds.header_count_max);
-    }
-    builder
-}
-
-fn h2_builder(bounds: Bounds) -> http2::Builder<LocalExec> {
-    let mut builder = http2::Builder::new(LocalExec);
-    builder
-        .timer(TokioTimer::new())
-        // WebSockets (RFC 8441); whatever else is asked for so is refused.
-        .enable_connect_protocol()
-        .max_concurrent_streams(H2_STREAMS_MAX)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(H2_FRAME_BYTES)
-        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-        // The library answers what is over it without a reason; `exchange` has one.
-        .max_header_list_size(header_list_bytes_max(bounds))
-        .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
-        .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX);
-    builder
-}
-
-/// Room for everything within the bounds, as HTTP/2 counts (RFC 9113, section 10.5.1), and a
-/// little.
-fn header_list_bytes_max(bounds: Bounds) -> u32 {
-    let fields = bounds.header_count_max + H2_PSEUDO_FIELDS;
-    let bytes = bounds.header_bytes_max + fields * H2_FIELD_OVERHEAD_BYTES;
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-type Io = TokioIo<Wire>;
-
-/// A connection in hyper's hands.
-enum Http<S, F>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
-{
-    H1(Pin<Box<http1::UpgradeableConnection<Io, S>>>),
-    H2(Pin<Box<http2::Connection<Io, S, LocalExec>>>),
-}
-
-impl<S, F> Http<S, F>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
-    F: Future<Output = Result<Response<Reply>, Never>> + 'static,
-{
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        match self {
-            Http::H1(http) => http.as_mut().poll(cx),
-            Http::H2(http) => http.as_mut().poll(cx),
-        }
-    }
-
-    fn shut_down(&mut self) {
-        match self {
-            Http::H1(http) => http.as_mut().graceful_shutdown(),
-            Http::H2(http) => http.as_mut().graceful_shutdown(),
-        }
-    }
+        Http::h1(wire.inspected(bounds.framing()), service, bounds)
+    };
+    drive(connection, bounds, http).await
 }
 
 /// Polls hyper, and closes the connection when its phase has lasted too long.
@@ -426,29 +350,14 @@ where
             if let Poll::Ready(result) = http.poll(cx) {
                 return Poll::Ready(watch.reason(result.err().as_ref()));
             }
+            watch.asleep(http.is_asleep());
             match watch.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Verdict::Abort(reason)) => return Poll::Ready(reason),
                 Poll::Ready(Verdict::ShutDown) => http.shut_down(),
+                Poll::Ready(Verdict::Sleep) => watch.sleeps(http.sleep()),
             }
         }
     });
     end.await
 }
-
-/// hyper's read and write buffers towards a client may grow to this.
-const H1_BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// hyper's own bound, which costs nothing.
-const HYPER_HEADER_COUNT_MAX: usize = 100;
-const H2_PSEUDO_FIELDS: usize = 8;
-const H2_FIELD_OVERHEAD_BYTES: usize = 32;
-const H2_STREAMS_MAX: u32 = 100;
-const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-const H2_FRAME_BYTES: u32 = 16 * 1024;
-const H2_SEND_BUFFER_BYTES: usize = 256 * 1024;
-/// Streams reset by the client before they were looked at (rapid reset): more are an attack.
-const H2_RESETS_PENDING_MAX: usize = 20;
-/// Streams reset because the client broke the protocol.
-const H2_RESETS_LOCAL_MAX: usize = 256;
-const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);

@@ -40,12 +40,15 @@ impl Socket {
 
     /// Tells the other side, once this is dropped, that the connection broke.
     pub(crate) fn reset(&self) {
-        let stream = match self {
+        // A connection that is gone needs no reset.
+        let _ = self.tcp().set_zero_linger();
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
             Socket::Plain(stream) => stream,
             Socket::Tls(stream) => stream.get_ref().0,
-        };
-        // A connection that is gone needs no reset.
-        let _ = stream.set_zero_linger();
+        }
     }
 }
 
@@ -305,6 +308,34 @@ impl Wire {
     pub(crate) fn coalescing(mut self) -> Self {
         self.turn = Turn::Others;
         self
+    }
+
+    /// Ready when there may be something to read.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // What is wrong is told to whoever reads.
+        self.socket.tcp().poll_read_ready(cx).map(drop)
+    }
+
+    /// Whether nothing is under way in either direction: no part of a request is held, and nothing
+    /// waits to be written.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let read = self
+            .inspector
+            .as_ref()
+            .is_none_or(|inspector| inspector.is_quiet());
+        let written = match &self.socket {
+            Socket::Plain(_) => true,
+            Socket::Tls(stream) => !stream.get_ref().1.wants_write(),
+        };
+        let blocked = self.meter.as_ref().and_then(|meter| meter.blocked_since());
+        read && written && blocked.is_none() && self.prefix.is_empty()
+    }
+
+    /// Takes back what was inspected and read, and not used.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        if let Some(inspector) = &mut self.inspector {
+            inspector.unread(bytes);
+        }
     }
 
     fn yields(&mut self, cx: &Context<'_>) -> bool {

@@ -16,6 +16,7 @@ use weir_config::bounds::SERVICES_MAX;
 use weir_config::endpoint::Endpoint;
 use weir_policy::auth::Local;
 use weir_policy::balance::Members;
+use weir_process::memory;
 use weir_telemetry::Registry;
 use weir_telemetry::access_log::AccessLog;
 
@@ -120,6 +121,9 @@ pub(crate) struct Worker {
     greeting: Cell<i64>,
     connection_closed: Notify,
     sweeping: Cell<bool>,
+    /// How many connections have fallen asleep since memory was last given back.
+    slept: Cell<u32>,
+    giving_back: Cell<bool>,
 }
 
 impl Worker {
@@ -157,6 +161,8 @@ impl Worker {
             greeting: Cell::new(0),
             connection_closed: Notify::new(),
             sweeping: Cell::new(false),
+            slept: Cell::new(0),
+            giving_back: Cell::new(false),
         };
         worker.log.replace(log, index);
         Rc::new(worker)
@@ -390,6 +396,21 @@ impl Worker {
         });
     }
 
+    /// A connection of a client gave its buffers back. After many have, so does the worker.
+    pub(crate) fn slept(self: &Rc<Self>) {
+        self.slept.set(self.slept.get() + 1);
+        if self.slept.get() < SLEPT_WORTH_IT || self.giving_back.replace(true) {
+            return;
+        }
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(GIVE_BACK_AFTER).await;
+            worker.slept.set(0);
+            worker.giving_back.set(false);
+            memory::give_back();
+        });
+    }
+
     /// Sweeps idle connections as long as there are any: an idle process never wakes up.
     pub(crate) fn sweep_later(self: &Rc<Self>) {
         if self.stopping.get() || self.sweeping.replace(true) {
@@ -417,6 +438,10 @@ pub(crate) enum Leaving {
     Process,
 }
 
+/// Fewer connections hold too little for it.
+const SLEPT_WORTH_IT: u32 = 64;
+/// Others follow: they are waited for. Nor is it done more often.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(3);
 /// Copied at once in each direction of a tunnel.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// How long tunnels may take to end when they are told to.

@@ -153,6 +153,8 @@ metrics! {
     // Connections from clients.
     CONNECTIONS_ACTIVE: Gauge = "weir_listener_connections_active" [LISTENER],
         "Client connections open now.";
+    CONNECTIONS_ASLEEP: Gauge = "weir_listener_connections_asleep" [LISTENER],
+        "Client connections open now that have been silent for a second and hold no buffer.";
     CONNECTIONS_ACCEPTED: Counter = "weir_listener_connections_accepted_total" [LISTENER],
         "Client connections accepted.";
     CONNECTIONS_CLOSED: Counter = "weir_listener_connections_closed_total" [LISTENER, REASON],

@@ -31,6 +31,7 @@ mod routing;
 mod service_limits;
 mod shedding;
 mod signing;
+mod sleeping;
 mod slow;
 mod smuggling;
 mod sni;

@@ -228,6 +228,7 @@ pub(crate) fn failure_label(kind: FailureKind) -> &'static str {
 pub(crate) struct ListenerMetrics {
     pub(crate) active: Arc<Gauge>,
     pub(crate) connections: Arc<Gauge>,
+    pub(crate) asleep: Arc<Gauge>,
     pub(crate) accepted: Arc<Counter>,
     name: Arc<str>,
     registry: Registry,
@@ -238,6 +239,7 @@ impl ListenerMetrics {
         Self {
             active: registry.family(&names::REQUESTS_ACTIVE).with(&[name]),
             connections: registry.family(&names::CONNECTIONS_ACTIVE).with(&[name]),
+            asleep: registry.family(&names::CONNECTIONS_ASLEEP).with(&[name]),
             accepted: registry.family(&names::CONNECTIONS_ACCEPTED).with(&[name]),
             name: Arc::clone(name),
             registry: registry.clone(),

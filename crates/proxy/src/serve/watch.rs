@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     Abort(&'static str),
     /// Let it end in order.
     ShutDown,
+    /// Let it sleep, if it can.
+    Sleep,
 }
 
 /// Watches the phases of one connection.
@@ -27,6 +29,11 @@ pub(super) struct Watch<'a> {
     head_since: Option<u64>,
     /// When a busy connection was last looked at.
     looked: u64,
+    asleep: bool,
+    /// Since when it had been idle when it was last put to sleep.
+    slept: Option<u64>,
+    /// It could not sleep, and is not asked to before.
+    sleeps_again: u64,
     /// Why the connection was told to end, and until when it may take.
     closing: Option<(&'static str, u64)>,
 }
@@ -39,6 +46,9 @@ impl<'a> Watch<'a> {
             alarm: None,
             head_since: None,
             looked: 0,
+            asleep: false,
+            slept: None,
+            sleeps_again: 0,
             closing: None,
         }
     }
@@ -79,6 +89,28 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// The connection was told to sleep, and does so, or could not.
+    pub(super) fn sleeps(&mut self, asleep: bool) {
+        if asleep {
+            self.connection.worker.slept();
+            self.slept = Some(self.connection.idle_since.get());
+        } else {
+            let now = self.connection.worker.clock.now().nanos;
+            self.sleeps_again = now + clock::nanos(SLEEP_AFTER);
+        }
+    }
+
+    /// Counts the connection among those that sleep, or not.
+    pub(super) fn asleep(&mut self, asleep: bool) {
+        if self.asleep != asleep {
+            self.asleep = asleep;
+            let connection = self.connection;
+            let change = if asleep { 1 } else { -1 };
+            let gauge = &connection.entry.metrics.asleep;
+            gauge.add(connection.worker.index, change);
+        }
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
         loop {
             let phase = self.connection.phase();
@@ -109,6 +141,9 @@ impl<'a> Watch<'a> {
                 }
                 Phase::Lingering(_) => return Poll::Ready(Verdict::Abort(self.reason(None))),
                 Phase::Head => return Poll::Ready(Verdict::Abort("header-timeout")),
+                Phase::Idle if now >= self.sleeps_at() && now < self.idle_until() => {
+                    return Poll::Ready(Verdict::Sleep);
+                }
                 Phase::Idle => {
                     let left = self.connection.is_leaving();
                     let reason = if left { "drained" } else { "idle" };
@@ -154,18 +189,38 @@ impl<'a> Watch<'a> {
             }
             Phase::Idle => {
                 self.head_since = None;
-                let since = connection.idle_since.get();
-                match connection.leaving.get() {
-                    Some((Leaving::Process, at)) => {
-                        since.max(at).saturating_add(clock::nanos(LEAVE_IDLE_AFTER))
-                    }
-                    // Whoever connects has something to ask.
-                    _ if connection.exchanges.get() == 0 => {
-                        since.saturating_add(clock::nanos(self.bounds.header_timeout))
-                    }
-                    _ => since.saturating_add(idle),
-                }
+                self.idle_until().min(self.sleeps_at())
             }
+        }
+    }
+
+    fn idle_until(&self) -> u64 {
+        let connection = self.connection;
+        let since = connection.idle_since.get();
+        match connection.leaving.get() {
+            Some((Leaving::Process, at)) => {
+                since.max(at).saturating_add(clock::nanos(LEAVE_IDLE_AFTER))
+            }
+            // Whoever connects has something to ask.
+            _ if connection.exchanges.get() == 0 => {
+                since.saturating_add(clock::nanos(self.bounds.header_timeout))
+            }
+            _ => since.saturating_add(clock::nanos(self.bounds.idle_timeout)),
+        }
+    }
+
+    /// When an idle connection may sleep.
+    fn sleeps_at(&self) -> u64 {
+        let connection = self.connection;
+        let since = connection.idle_since.get();
+        let fit = !connection.http2
+            && self.closing.is_none()
+            && self.slept != Some(since)
+            && connection.exchanges.get() > 0
+            && connection.meter.blocked_since().is_none();
+        match fit {
+            true => self.sleeps_again.max(since + clock::nanos(SLEEP_AFTER)),
+            false => u64::MAX,
         }
     }
 }
@@ -182,6 +237,7 @@ fn of_error(error: &hyper::Error) -> &'static str {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
+        self.asleep(false);
         if let Some(alarm) = self.alarm.take() {
             self.connection.worker.alarms.give(alarm);
         }
@@ -190,6 +246,9 @@ impl Drop for Watch<'_> {
 
 /// An idle HTTP/1.1 connection is closed this long after the process began to drain.
 pub(crate) const LEAVE_IDLE_AFTER: Duration = Duration::from_secs(1);
+/// An HTTP/1 connection that has been idle for so long gives its buffers back. Shorter, and one
+/// that asks every now and then would build them anew for each request.
+const SLEEP_AFTER: Duration = Duration::from_secs(1);
 /// A client that is still sending gets this long to hear the last answer.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an orderly end may take.

@@ -247,6 +247,25 @@ impl Inspector {
         self.state = State::Refused(stand_in.into());
     }
 
+    /// Whether it is between requests and has handed over everything.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.state, State::Head) && self.held.is_empty() && self.ready.is_empty()
+    }
+
+    /// Hands these over again, before anything else, and keeps no buffer for nothing.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        // Bytes that are empty may still hold a buffer.
+        if !bytes.is_empty() {
+            self.ready = [bytes, std::mem::take(&mut self.ready)].concat().into();
+        }
+        if self.ready.is_empty() {
+            self.ready = Bytes::new();
+        }
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+    }
+
     /// Whether the client may still be sending what nobody is going to read.
     pub(super) fn is_amid(&self) -> bool {
         match self.state {
