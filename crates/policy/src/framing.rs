@@ -13,7 +13,8 @@ pub mod response;
 
 use crate::refusal::{Code, Refusal};
 
-/// Why a stream of bytes is not a sequence of requests. Always the client's fault.
+/// Why a stream of bytes is not a sequence of requests, or of responses. Always the fault of who
+/// sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Fault {

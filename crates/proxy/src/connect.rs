@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,14 +19,17 @@ use weir_policy::snapshot::{Service, ServiceId};
 
 use crate::clock;
 use crate::happenings;
-use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
+use crate::pool::{H1Line, H1Sender, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
 use crate::proxy_protocol::{self, Announcement, Ends};
 use crate::record::ServiceMetrics;
 use crate::serve::LocalExec;
 use crate::wire::{Socket, Wire};
 use crate::worker::Installed;
 
+mod answers;
 mod dial;
+
+use answers::Answers;
 
 pub(crate) use dial::reach;
 
@@ -277,7 +281,9 @@ async fn socket(lane: &Lane, plan: &Plan<'_>) -> Result<Socket, ConnectError> {
 }
 
 async fn handshake_h1(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
-    let (sender, connection) = http1::Builder::new()
+    let awaited = Arc::<AtomicBool>::default();
+    let wire = Answers::new(wire, Arc::clone(&awaited));
+    let (requests, connection) = http1::Builder::new()
         .max_buf_size(H1_BUFFER_BYTES_MAX)
         .handshake(TokioIo::new(wire))
         .await?;
@@ -288,7 +294,8 @@ async fn handshake_h1(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<L
             tracing::debug!(%error, "connection to an endpoint ended");
         }
     });
-    Ok(Line::H1(H1Line::fresh(sender, Rc::clone(lane))))
+    let sender = H1Sender { requests, awaited };
+    Ok(Line::H1(H1Line::new(sender, Rc::clone(lane))))
 }
 
 async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {

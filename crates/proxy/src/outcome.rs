@@ -2,6 +2,7 @@
 //! reached the endpoint's application.
 
 use std::error::Error;
+use std::io;
 
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_telemetry::termination::Termination;
@@ -13,12 +14,22 @@ pub(crate) fn of(error: &hyper::Error) -> Outcome {
     }
     let kind = if error.is_parse_too_large() {
         FailureKind::HeaderTooLarge
-    } else if error.is_parse() {
+    } else if error.is_parse() || is_malformed(error) {
         FailureKind::Protocol
     } else {
         FailureKind::Reset
     };
     Outcome::Failure { kind, sent: true }
+}
+
+/// Whether what was received breaks the rules of HTTP/1.1, by what the wire or hyper's reader of
+/// bodies says; an end that comes too early is none.
+pub(crate) fn is_malformed(error: &hyper::Error) -> bool {
+    let kind = source::<io::Error>(error).map(io::Error::kind);
+    matches!(
+        kind,
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+    )
 }
 
 fn of_h2(error: &h2::Error) -> Outcome {

@@ -23,6 +23,7 @@ use weir_telemetry::trace_context::TraceId;
 use crate::body::{Intake, IntakeEnd};
 use crate::cache::{Outcome, Told};
 use crate::clock::ID_BYTES;
+use crate::outcome;
 use crate::serve::ClientConnection;
 use crate::worker::{Entry, Worker};
 
@@ -191,7 +192,7 @@ impl Ledger {
 
     /// How an exchange ends whose endpoint's body broke off with this.
     pub(crate) fn broken_by(error: &hyper::Error) -> Termination {
-        if error.is_parse() {
+        if error.is_parse() || outcome::is_malformed(error) {
             Termination::UpstreamInvalid
         } else {
             Termination::UpstreamResetAfterBytes

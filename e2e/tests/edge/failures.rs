@@ -6,6 +6,8 @@ use weir_testkit::eventually::eventually;
 use weir_testkit::ports::free_addr;
 use weir_testkit::upstream::{Answer, Reply, Script, Upstream};
 
+mod answers;
+
 async fn gateway_with(service: &str) -> Lone {
     Lone::start(&format!(
         "

@@ -12,6 +12,8 @@ use weir_testkit::eventually::eventually;
 use weir_testkit::ports::free_addr;
 use weir_testkit::process::{Launch, Process, Ready};
 
+mod failures;
+
 /// The server, and where it listens.
 async fn server() -> (SocketAddr, Process) {
     let address = free_addr();
@@ -167,18 +169,15 @@ async fn deadlines_of_clients_are_held_shortened_and_sent_on() {
     let line = gateway.logged("/test.Echo/Slow").await;
     assert_eq!(line["grpc_status"], 0, "{line}");
     let said = call(&gateway, "Down", &["timeout=60", "100 100"]).await;
-    // How many messages there is time for is the machine's affair.
+    // How many messages there is time for is the machine's affair. The service has been told the
+    // deadline as well, and may be the first to say that it has passed.
     assert!(said.starts_with("0\n"), "{said}");
-    assert!(
-        said.contains("\nweir-reason: grpc-deadline\nDEADLINE_EXCEEDED"),
-        "{said}"
-    );
+    assert!(said.contains("\nDEADLINE_EXCEEDED"), "{said}");
     let line = gateway.logged("/test.Echo/Down").await;
-    assert_eq!(
-        (&line["termination"], &line["grpc_status"]),
-        (&"total-timeout".into(), &4.into()),
-        "{line}"
-    );
+    assert_eq!(line["grpc_status"], 4, "{line}");
+    let ended_here = said.contains("\nweir-reason: grpc-deadline\n");
+    let termination = if ended_here { "total-timeout" } else { "ok" };
+    assert_eq!(line["termination"], termination, "{line}");
     // Nobody asked for a deadline: there is none.
     let said = call(&gateway, "Slow", &["1200"]).await;
     assert_eq!(said, "none\nOK -\n");

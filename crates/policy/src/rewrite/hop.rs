@@ -115,7 +115,7 @@ fn is_protected(name: &str) -> bool {
 }
 
 /// In alphabetical order.
-const NEVER_IN_TRAILERS: [&str; 14] = [
+const NEVER_IN_TRAILERS: [&str; 16] = [
     "authorization",
     "cache-control",
     "content-encoding",
@@ -125,11 +125,13 @@ const NEVER_IN_TRAILERS: [&str; 14] = [
     "cookie",
     "host",
     "max-forwards",
+    "proxy-authenticate",
     "range",
     "set-cookie",
     "trailer",
     "vary",
     "via",
+    "www-authenticate",
 ];
 
 #[cfg(test)]

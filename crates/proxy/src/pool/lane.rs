@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use rustls::ClientConfig;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use weir_config::service::Protocol;
 
-use super::line::{H1Line, H2Line, Line, Shared};
+use super::line::{H1Line, H1Sender, H2Line, Line, Shared};
 use crate::body::Upload;
 use crate::clock;
 
@@ -75,7 +75,7 @@ pub(crate) struct Resolved {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Upload>,
+    sender: H1Sender,
     /// Nanoseconds.
     since: u64,
 }
@@ -165,7 +165,7 @@ impl Lane {
     }
 
     /// Keeps a connection that falls idle `now` for the next exchange.
-    pub(super) fn put_back(&self, sender: http1::SendRequest<Upload>, now: u64) {
+    pub(super) fn put_back(&self, sender: H1Sender, now: u64) {
         if self.single_use || self.retired.get() || sender.is_closed() {
             return;
         }
@@ -228,7 +228,7 @@ impl Lane {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { sender, .. }) = idle.pop() {
             if sender.is_ready() && !sender.is_closed() {
-                return Some(H1Line::reused(sender, Rc::clone(self)));
+                return Some(H1Line::new(sender, Rc::clone(self)));
             }
         }
         None

@@ -3,6 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -36,16 +39,29 @@ impl Line {
 /// An HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct H1Line {
-    sender: http1::SendRequest<Upload>,
+    sender: H1Sender,
     lane: Rc<Lane>,
 }
 
-impl H1Line {
-    pub(crate) fn fresh(sender: http1::SendRequest<Upload>, lane: Rc<Lane>) -> Self {
-        Self { sender, lane }
+/// Sends requests on an HTTP/1.1 connection, and tells its wire that an answer is to come.
+#[derive(Debug)]
+pub(crate) struct H1Sender {
+    pub(crate) requests: http1::SendRequest<Upload>,
+    pub(crate) awaited: Arc<AtomicBool>,
+}
+
+impl H1Sender {
+    pub(super) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
     }
 
-    pub(super) fn reused(sender: http1::SendRequest<Upload>, lane: Rc<Lane>) -> Self {
+    pub(super) fn is_ready(&self) -> bool {
+        self.requests.is_ready()
+    }
+}
+
+impl H1Line {
+    pub(crate) fn new(sender: H1Sender, lane: Rc<Lane>) -> Self {
         Self { sender, lane }
     }
 
@@ -54,7 +70,8 @@ impl H1Line {
         request: Request<Upload>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
     {
-        self.sender.try_send_request(request)
+        self.sender.awaited.store(true, Relaxed);
+        self.sender.requests.try_send_request(request)
     }
 
     fn finish(self, now: u64) {
@@ -68,7 +85,8 @@ impl H1Line {
         }
         // hyper says so a moment later, when its task has seen the end as well.
         tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(READY_TIME_MAX, sender.ready()).await {
+            if let Ok(Ok(())) = tokio::time::timeout(READY_TIME_MAX, sender.requests.ready()).await
+            {
                 lane.put_back(sender, now);
             }
         });
