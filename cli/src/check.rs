@@ -6,6 +6,7 @@ use weir_config::{ConfigError, ConfigErrors};
 use weir_policy::compile::{self, Checked};
 use weir_process::exit::Exit;
 
+use crate::files::LocalFiles;
 use crate::source::{Source, SourceError};
 use crate::terminal::{self, Paint, counted};
 
@@ -51,7 +52,7 @@ impl Outcome {
     fn of(file: &str) -> Self {
         match Source::read(file, DOCUMENT_BYTES_MAX) {
             Err(error) => Self::Unreadable(error),
-            Ok(source) => match compile::check(&source.text) {
+            Ok(source) => match compile::check(&source.text, &LocalFiles) {
                 Ok(checked) => Self::Valid(source, checked),
                 Err(errors) => Self::Invalid(source, errors),
             },

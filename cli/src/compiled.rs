@@ -7,6 +7,8 @@ use weir_policy::compile;
 use weir_policy::live::Live;
 use weir_policy::snapshot::{Role, Snapshot};
 
+use crate::files::LocalFiles;
+
 /// Compiles a text as the gateway, or as the sidecar of a service.
 pub(crate) fn snapshot(
     text: &str,
@@ -14,7 +16,7 @@ pub(crate) fn snapshot(
     revision: &str,
 ) -> Result<Snapshot, ConfigErrors> {
     let role = sidecar.map_or(Role::Gateway, sidecar_of);
-    compile::read(text, &role, revision, &Live::default())
+    compile::read(text, &role, revision, &Live::default(), &LocalFiles)
 }
 
 fn sidecar_of(service: &str) -> Role {

@@ -15,6 +15,7 @@ mod compiled;
 mod diff;
 mod explain;
 mod failure;
+mod files;
 mod history;
 mod inject;
 mod rollback;

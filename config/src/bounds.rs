@@ -118,6 +118,12 @@ pub const MIRROR_TIMEOUT_MAX: Duration = Duration::from_secs(5 * 60);
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// Most parameters of a path template.
 pub const PATH_PARAMETERS_MAX: usize = 16;
+/// Largest body that can be held in memory to be checked or changed, bytes.
+pub const BUFFERED_BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Deepest nesting of an OpenAPI document: as deep as JSON is read anywhere in Weir.
+pub const OPENAPI_DEPTH_MAX: usize = 100;
+/// Most operations of an OpenAPI document: ten times those of the largest public ones.
+pub const OPENAPI_OPERATIONS_MAX: usize = 10_000;
 /// Most variables of a text that is filled from a request: each can bring
 /// [`TEMPLATE_VALUE_BYTES_MAX`].
 pub const TEMPLATE_VARIABLES_MAX: usize = 16;

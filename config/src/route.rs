@@ -16,6 +16,7 @@ use crate::fallback::Fallback;
 use crate::fault::Fault;
 use crate::limit::{Limit, LimitKey};
 use crate::mirror::Mirror;
+use crate::openapi::{Mock, Openapi};
 use crate::pattern::{HostPattern, PathPattern, ValuePattern};
 use crate::position::{Located, Position};
 use crate::resilience::{Retry, Timeouts};
@@ -69,7 +70,7 @@ object! {
         pub auth: Option<Auth> = optional(of::<Auth>()).note("nothing"),
         /// Rate limits, the specific ones before the shared ones.
         pub limits: Vec<Limit> as "limit" = empty(list(of::<Limit>())),
-        /// Where it goes. Exactly one of `to`, `versions`, `respond`, `redirect`.
+        /// Where it goes. Exactly one of `to`, `versions`, `respond`, `redirect`, `mock`.
         pub action: Action = by_key(),
         /// What is changed on the way to the service.
         pub rewrite: Option<Rewrite> = optional(of::<Rewrite>()),
@@ -77,6 +78,8 @@ object! {
         pub request_headers: HeaderChanges = empty(of::<HeaderChanges>()),
         /// Changes to response headers.
         pub response_headers: HeaderChanges = empty(of::<HeaderChanges>()),
+        /// The OpenAPI document that requests are held against.
+        pub openapi: Option<Openapi> = optional(of::<Openapi>()).note("none"),
         /// Overrides of the service's deadlines.
         pub timeouts: Timeouts = empty(of::<Timeouts>()),
         /// Overrides of the service's retries.
@@ -133,6 +136,7 @@ impl Route {
             rewrite: None,
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
+            openapi: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             cors: None,
@@ -173,6 +177,7 @@ impl Route {
         if let Some(connect) = self.connect() {
             self.check_connect(connect, decoder);
         }
+        self.check_content(decoder);
         if let Some(rewrite) = &self.rewrite {
             decoder.in_key("rewrite", |decoder| self.check_rewrite(rewrite, decoder));
         }
@@ -263,8 +268,17 @@ impl Route {
         }
     }
 
+    /// What is done with bodies, and with what document.
+    fn check_content(&self, decoder: &mut Decoder) {
+        if let (Action::Mock(mock), None) = (&self.action, &self.openapi) {
+            let complaint = Complaint::new("there is no document to take examples from")
+                .hint("give the route `openapi: { file: … }`");
+            decoder.in_key("mock", |decoder| decoder.report(mock.at, complaint));
+        }
+    }
+
     fn check_rewrite(&self, rewrite: &Rewrite, decoder: &mut Decoder) {
-        if matches!(self.action, Action::Redirect(_) | Action::Respond(_)) {
+        if !matches!(self.action, Action::To(_) | Action::Versions(_)) {
             let complaint = Complaint::new("nothing goes to a service, so nothing is rewritten")
                 .hint("`rewrite` belongs to a route with `to`");
             decoder.report(rewrite.at, complaint);
@@ -301,6 +315,8 @@ impl Route {
 variants! {
     /// What happens to a matched request.
     pub enum Action {
+        /// `mock: true`: Weir answers from the examples of the route's OpenAPI document.
+        Mock(Mock) = "mock", of::<Mock>() => Action::Mock,
         /// `redirect: { … }`: the client is sent elsewhere.
         Redirect(Redirect) = "redirect", of::<Redirect>() => Action::Redirect,
         /// `respond: { status: …, body: … }`: Weir answers by itself.
@@ -316,7 +332,7 @@ impl Action {
     /// Every destination that it may send to, with its key below the route.
     pub fn destinations(&self) -> impl Iterator<Item = (String, &Destination)> {
         let lists: Vec<(String, &[Destination])> = match self {
-            Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+            Action::Mock(_) | Action::Redirect(_) | Action::Respond(_) => Vec::new(),
             Action::To(list) => vec![("to".to_owned(), list)],
             Action::Versions(versions) => {
                 let key = |name: &str| format!("versions.of.{name}.to");

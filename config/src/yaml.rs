@@ -9,7 +9,7 @@ mod scalar;
 
 use crate::position::{Located, Position};
 
-pub(crate) use build::parse;
+pub(crate) use build::{parse, parse_within};
 pub(crate) use scalar::Plain;
 
 /// A value and its place.

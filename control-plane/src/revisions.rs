@@ -205,7 +205,7 @@ pub async fn check(text: Arc<str>) -> Result<Checked, ApplyError> {
 }
 
 fn check_now(text: &str) -> Result<Checked, ConfigErrors> {
-    let compile::Checked { document, warnings } = compile::check(text)?;
+    let compile::Checked { document, warnings } = compile::check(text, &compile::Elsewhere)?;
     Ok(Checked {
         warnings,
         routes: document.routes.len(),
@@ -229,5 +229,5 @@ pub fn compile_for(
             application: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
         },
     };
-    compile::read(text, &role, revision, &Live::default())
+    compile::read(text, &role, revision, &Live::default(), &compile::Elsewhere)
 }

@@ -122,7 +122,7 @@ impl Start<'_> {
     }
 
     fn checked(&self, text: &str) -> Result<(), UpError> {
-        match weir_policy::compile::check(text) {
+        match weir_policy::compile::check(text, &crate::files::LocalFiles) {
             Ok(_) => Ok(()),
             Err(errors) => Err(self.invalid(errors)),
         }

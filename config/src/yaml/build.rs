@@ -14,6 +14,11 @@ use crate::position::{Located, Position};
 /// duplicate key is reported too, but leaves a tree (with the first value), so that the rest of the
 /// document is still checked.
 pub(crate) fn parse(text: &str, decoder: &mut Decoder) -> Option<Node> {
+    parse_within(text, DEPTH_MAX, decoder)
+}
+
+/// The same with another bound on nesting.
+pub(crate) fn parse_within(text: &str, depth_max: usize, decoder: &mut Decoder) -> Option<Node> {
     let start = Position { line: 1, column: 1 };
     if text.len() > DOCUMENT_BYTES_MAX {
         let problem = format!(
@@ -23,7 +28,10 @@ pub(crate) fn parse(text: &str, decoder: &mut Decoder) -> Option<Node> {
         decoder.report(start, Complaint::new(problem));
         return None;
     }
-    let mut builder = Builder::default();
+    let mut builder = Builder {
+        depth_max,
+        ..Builder::default()
+    };
     if let Err((at, complaint)) = builder.run(text) {
         decoder.report(at, complaint);
         return None;
@@ -51,6 +59,7 @@ struct Builder {
     /// Finished values by the parser's anchor number.
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    depth_max: usize,
     alias_bytes: usize,
     duplicates: Vec<(Path, Position, Complaint)>,
 }
@@ -128,8 +137,8 @@ impl Builder {
                 Complaint::new("a key must be a text, not a list or a map"),
             ));
         }
-        if self.open.len() >= DEPTH_MAX {
-            let problem = format!("nested deeper than {DEPTH_MAX} lists and maps");
+        if self.open.len() >= self.depth_max {
+            let problem = format!("nested deeper than {} lists and maps", self.depth_max);
             return Err((at, Complaint::new(problem)));
         }
         self.open.push(Open { at, anchor, kind });
@@ -186,8 +195,8 @@ impl Builder {
         };
         let (nodes, bytes) = weigh(node);
         let node = node.clone();
-        if self.open.len() + depth(&node) > DEPTH_MAX {
-            let problem = format!("nested deeper than {DEPTH_MAX} lists and maps");
+        if self.open.len() + depth(&node) > self.depth_max {
+            let problem = format!("nested deeper than {} lists and maps", self.depth_max);
             return Err((at, Complaint::new(problem)));
         }
         self.count(nodes, at)?;

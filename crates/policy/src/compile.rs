@@ -10,10 +10,12 @@
 mod duplicates;
 mod equals;
 mod faults;
+mod files;
 mod issuers;
 mod limits;
 mod listeners;
 mod names;
+mod openapi;
 mod routes;
 mod services;
 mod shaping;
@@ -31,22 +33,26 @@ use crate::snapshot::{Issuer, Role, Service, Snapshot};
 use faults::Faults;
 use routes::Compiled;
 
+pub use files::{Elsewhere, FileText, Files};
+pub(crate) use openapi::ApiKey;
+
 /// Reads and compiles a text for one role: the way of every document into a proxy. Handles into
 /// `live` are taken for everything that a valid document names; call [`Live::retain`] once the
 /// snapshot is installed.
 ///
 /// # Errors
-/// Every error at once, with path and place: those of the text, and those that [`compile`] finds in
-/// what could be read.
+/// Every error at once, with path and place: those of the text, those that [`compile`] finds in
+/// what could be read, and those of the files that it names.
 pub fn read(
     text: &str,
     role: &Role,
     revision: &str,
     live: &Live,
+    files: &dyn Files,
 ) -> Result<Snapshot, ConfigErrors> {
     match Document::read_yaml(text) {
-        Ok(document) => compile(Arc::new(document), role, revision, live),
-        Err(broken) => Err(refuse(*broken, std::slice::from_ref(role))),
+        Ok(document) => compile_with(Arc::new(document), role, revision, live, files),
+        Err(broken) => Err(refuse(*broken, std::slice::from_ref(role), files)),
     }
 }
 
@@ -63,13 +69,13 @@ pub struct Checked {
 ///
 /// # Errors
 /// Every error of either at once, each once.
-pub fn check(text: &str) -> Result<Checked, ConfigErrors> {
+pub fn check(text: &str, files: &dyn Files) -> Result<Checked, ConfigErrors> {
     let roles = [Role::Gateway, any_sidecar()];
     let document = match Document::read_yaml(text) {
         Ok(document) => document,
-        Err(broken) => return Err(refuse(*broken, &roles)),
+        Err(broken) => return Err(refuse(*broken, &roles, files)),
     };
-    let faults = find(&document, &Doubts::default(), &roles);
+    let faults = find(&document, &Doubts::default(), &roles, files);
     let warnings = faults.finish()?;
     Ok(Checked { document, warnings })
 }
@@ -84,18 +90,19 @@ fn any_sidecar() -> Role {
 }
 
 /// Every error of a broken document, for some roles.
-fn refuse(broken: Broken, roles: &[Role]) -> ConfigErrors {
+fn refuse(broken: Broken, roles: &[Role], files: &dyn Files) -> ConfigErrors {
     let Broken { rest, doubts, .. } = &broken;
-    let found = find(rest, doubts, roles);
+    let found = find(rest, doubts, roles, files);
     broken.into_errors(found.errors, found.dropped)
 }
 
 /// What is wrong with a document, for some roles.
-fn find(document: &Document, doubts: &Doubts, roles: &[Role]) -> Faults {
+fn find(document: &Document, doubts: &Doubts, roles: &[Role], files: &dyn Files) -> Faults {
     let mut faults = Faults::default();
     for role in roles {
         // Nothing is kept: not a snapshot, and no state of a proxy that runs something else.
-        resolve(document, doubts, role, &Live::default(), &mut faults);
+        let live = Live::default();
+        resolve(document, doubts, role, (&live, files), &mut faults);
         if faults.dropped > 0 {
             // More than are shown: those of another role would only be counted twice.
             break;
@@ -104,8 +111,8 @@ fn find(document: &Document, doubts: &Doubts, roles: &[Role]) -> Faults {
     faults
 }
 
-/// Compiles a document for one role. Handles into `live` are taken for everything it names; call
-/// [`Live::retain`] once the snapshot is installed.
+/// Compiles a document for one role, without the files that it names. Handles into `live` are taken
+/// for everything it names; call [`Live::retain`] once the snapshot is installed.
 ///
 /// # Errors
 /// Every error at once, with path and place.
@@ -115,9 +122,23 @@ pub fn compile(
     revision: &str,
     live: &Live,
 ) -> Result<Snapshot, ConfigErrors> {
+    compile_with(document, role, revision, live, &Elsewhere)
+}
+
+/// The same with the files that it names.
+///
+/// # Errors
+/// Every error at once, with path and place, those of the files among them.
+pub fn compile_with(
+    document: Arc<Document>,
+    role: &Role,
+    revision: &str,
+    live: &Live,
+    files: &dyn Files,
+) -> Result<Snapshot, ConfigErrors> {
     let mut faults = Faults::default();
     let doubts = Doubts::default();
-    let mut resolved = resolve(&document, &doubts, role, live, &mut faults);
+    let mut resolved = resolve(&document, &doubts, role, (live, files), &mut faults);
     let warnings = faults.finish()?;
 
     let (services, routes) = (&resolved.services, &mut resolved.routes);
@@ -151,7 +172,7 @@ fn resolve(
     document: &Document,
     doubts: &Doubts,
     role: &Role,
-    live: &Live,
+    (live, files): (&Live, &dyn Files),
     faults: &mut Faults,
 ) -> Resolved {
     listeners::check(document, doubts, role, faults);
@@ -167,6 +188,8 @@ fn resolve(
         compiled: &services,
         issuers: issuer_ids,
         live,
+        files,
+        apis: openapi::Apis::default(),
         stores: document.routes.iter().any(|route| route.cache.is_some()),
     };
     let routes = routes::compile(&scope, &names, faults);

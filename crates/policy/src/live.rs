@@ -7,14 +7,16 @@
 
 use std::collections::HashMap;
 use std::hash::RandomState;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use weir_config::units::Rate;
 
 use crate::auth::IssuerLive;
 use crate::clients::ClientConnections;
+use crate::compile::ApiKey;
 use crate::limit::Limiter;
+use crate::openapi::Api;
 use crate::snapshot::Snapshot;
 
 mod endpoint;
@@ -45,6 +47,8 @@ struct Named {
     limiters: HashMap<LimiterName, Arc<Limiter>>,
     issuers: HashMap<String, Arc<IssuerLive>>,
     clients: HashMap<String, Arc<ClientConnections>>,
+    /// Compiled OpenAPI documents, as long as a snapshot has them.
+    apis: HashMap<ApiKey, Weak<Api>>,
 }
 
 /// What a limiter is found by. The quota belongs to it: the time that a bucket stores means nothing
@@ -123,6 +127,16 @@ impl Live {
             .clone()
     }
 
+    /// The OpenAPI document of this text, where a snapshot still has it.
+    pub(crate) fn api(&self, key: ApiKey) -> Option<Arc<Api>> {
+        self.lock().apis.get(&key)?.upgrade()
+    }
+
+    /// Remembers a compiled OpenAPI document for the snapshots to come.
+    pub(crate) fn keep_api(&self, key: ApiKey, api: &Arc<Api>) {
+        self.lock().apis.insert(key, Arc::downgrade(api));
+    }
+
     /// Forgets what nobody holds any more. The snapshot that was just installed holds all that it
     /// names; one that is being compiled, or that requests still run under, keeps its state alive
     /// and findable as well.
@@ -140,6 +154,7 @@ impl Live {
         named
             .clients
             .retain(|_, state| Arc::strong_count(state) > 1);
+        named.apis.retain(|_, api| api.strong_count() > 0);
     }
 
     /// Every limiter with its name, for metrics.

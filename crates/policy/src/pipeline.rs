@@ -13,6 +13,7 @@ use weir_config::criticality::Criticality;
 use crate::auth::{Claims, Local};
 use crate::balance::{self, Chosen, Members, Tried};
 use crate::compress::Coding;
+use crate::content::Content;
 use crate::grpc;
 use crate::live::ServiceLive;
 use crate::moment::Moment;
@@ -58,6 +59,8 @@ pub struct Admitted {
     pub upgrade: Option<HeaderValue>,
     /// Why it goes to the route's fallback, where it does.
     pub fallback: Option<GaveUp>,
+    /// What is known of its content, on routes that look at it.
+    pub content: Option<Box<Content>>,
 }
 
 /// Which page may read the answer to a request, if any.
@@ -232,6 +235,32 @@ impl Forward {
         let speaks = snapshot.service(self.service).protocol;
         self.call
             .filter(|call| call.is_web() && speaks == Protocol::Http2)
+    }
+}
+
+/// How much of the body of an admitted request is to be held before it goes anywhere, bytes; `None`
+/// where it streams.
+#[must_use]
+pub fn holds(snapshot: &Snapshot, admitted: &Admitted) -> Option<u64> {
+    let plan = snapshot.route(admitted.route).content.as_ref()?;
+    plan.holds(admitted.content.as_ref()?)
+}
+
+/// Judges the body that was held, `None` for one that went over what [`holds`] said.
+///
+/// # Errors
+/// The refusal to answer with. Where there is none, a body over the bound streams on.
+pub fn receive(
+    snapshot: &Snapshot,
+    admitted: &mut Admitted,
+    body: Option<&[u8]>,
+) -> Result<(), Refusal> {
+    match (
+        &snapshot.route(admitted.route).content,
+        &mut admitted.content,
+    ) {
+        (Some(plan), Some(content)) => plan.receive(content, body),
+        _ => Ok(()),
     }
 }
 

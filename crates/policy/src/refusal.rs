@@ -20,7 +20,10 @@ use crate::pipeline::FailureKind;
 use crate::snapshot::{RouteId, ServiceId};
 
 mod call;
+mod field;
 mod table;
+
+pub use field::{FieldFault, FieldPlace};
 
 /// Name of the field that carries the reason code.
 pub const REASON_HEADER: HeaderName = HeaderName::from_static("weir-reason");
@@ -84,12 +87,28 @@ pub enum Code {
     KeysUnavailable,
     /// A route has this path, but not this method.
     MethodNotAllowed,
+    /// The OpenAPI document has no example to answer with.
+    MockNoExample,
+    /// The OpenAPI document has no example of a type that the client accepts.
+    MockUnacceptable,
     /// The service has no endpoint.
     NoEndpoint,
     /// The document gives no route for this request.
     NoRoute,
     /// The client wants a stored answer or none, and none is stored.
     NotCached,
+    /// The body is not what the route's OpenAPI document says.
+    OpenapiBody,
+    /// The body is larger than one that is held against the OpenAPI document.
+    OpenapiBodyTooLarge,
+    /// The body is of a type that the OpenAPI document does not have here.
+    OpenapiMediaType,
+    /// The OpenAPI document has this path, but not this method.
+    OpenapiMethod,
+    /// A parameter is not what the OpenAPI document says.
+    OpenapiParameter,
+    /// The OpenAPI document does not have this path.
+    OpenapiPath,
     /// Too many requests wait for a connection to the service.
     PendingOverflow,
     /// No connection to the service came free in time.
@@ -157,6 +176,8 @@ pub struct Refusal {
     pub status: Option<StatusCode>,
     /// Methods that would be allowed; becomes `Allow`.
     pub allow: Option<Box<str>>,
+    /// Which fields of the request are wrong; told in the problem document.
+    pub fields: Box<[FieldFault]>,
     /// What was known by then; for logs and metrics, not for the client.
     pub known: Known,
 }
@@ -268,6 +289,7 @@ impl Refusal {
             detail: None,
             status: None,
             allow: None,
+            fields: Box::default(),
             known,
         }
     }
@@ -297,6 +319,18 @@ impl Refusal {
     #[must_use]
     pub fn with_allow(mut self, methods: impl Into<Box<str>>) -> Refusal {
         self.allow = Some(methods.into());
+        self
+    }
+
+    /// Says which fields of the request are wrong; the first is the detail.
+    #[must_use]
+    pub fn with_fields(mut self, fields: Vec<FieldFault>) -> Refusal {
+        self.detail = match fields.as_slice() {
+            [] => None,
+            [only] => Some(only.to_string().into()),
+            [first, rest @ ..] => Some(format!("{first}; and {} more", rest.len()).into()),
+        };
+        self.fields = fields.into();
         self
     }
 
@@ -348,6 +382,10 @@ impl Refusal {
         problem.insert("status".into(), self.status().as_u16().into());
         if let Some(detail) = &self.detail {
             problem.insert("detail".into(), detail.as_ref().into());
+        }
+        if !self.fields.is_empty() {
+            let fields: Vec<_> = self.fields.iter().map(FieldFault::json).collect();
+            problem.insert("errors".into(), fields.into());
         }
         problem.insert("code".into(), row.code.into());
         problem.insert("decision_id".into(), decision_id.into());

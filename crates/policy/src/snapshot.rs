@@ -21,6 +21,7 @@ use crate::auth::{IssuerLive, RouteAuth};
 use crate::cache::CachePlan;
 use crate::clients::ClientConnections;
 use crate::compress::{CompressPlan, RouteCompress};
+use crate::content::ContentPlan;
 use crate::cors::CorsPlan;
 use crate::health::HealthPlan;
 use crate::key::RequestKey;
@@ -140,6 +141,8 @@ pub struct Route {
     pub body_bytes_max: u64,
     /// What is done to its traffic beyond sending it on; `None` for most routes.
     pub shaping: Option<Box<Shaping>>,
+    /// What is done with the content of its requests; `None` for most routes.
+    pub content: Option<Box<ContentPlan>>,
     /// How much its requests matter.
     pub criticality: Option<Criticality>,
     /// How its answers are stored; `None` when they are not.
@@ -157,6 +160,8 @@ pub struct Route {
 pub enum Action {
     /// It is sent on.
     Forward(Vec<Destination>),
+    /// It is answered from the examples of the route's OpenAPI document.
+    Mock,
     /// It is redirected.
     Redirect(RedirectPlan),
     /// It is answered.
@@ -268,7 +273,7 @@ impl Route {
         match (&self.versions, version, &self.action) {
             (Some(plan), Some(version), _) => plan.destinations(version),
             (_, _, Action::Forward(all)) => 0..all.len(),
-            (_, _, Action::Redirect(_) | Action::Respond(_)) => 0..0,
+            (_, _, Action::Mock | Action::Redirect(_) | Action::Respond(_)) => 0..0,
         }
     }
 }

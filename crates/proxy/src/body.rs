@@ -27,8 +27,10 @@ pub(crate) use upload::{Intake, IntakeEnd, Upload};
 pub enum Inbound {
     /// Copied from the body of another request.
     Copied(Copied),
-    /// Given whole: requests of tests and of Weir itself.
+    /// Given whole: requests of tests and of Weir itself, and what was held.
     Full(Option<Bytes>),
+    /// The beginning was held, the rest comes on.
+    Held(Box<Held>),
     /// Read by hyper from a client's connection.
     Hyper(Incoming),
     /// The same in Base64, decoded: gRPC-Web in its text form.
@@ -40,6 +42,13 @@ pub enum Inbound {
 pub struct Text {
     source: Incoming,
     decoder: Decoder,
+}
+
+/// A body whose beginning was held.
+#[derive(Debug)]
+pub struct Held {
+    before: Option<Bytes>,
+    rest: Inbound,
 }
 
 /// Why a body ended early on its way in.
@@ -57,6 +66,14 @@ pub enum InboundError {
 }
 
 impl Inbound {
+    /// The same body, behind what was read of it before.
+    pub(crate) fn behind(self, before: Bytes) -> Self {
+        Inbound::Held(Box::new(Held {
+            before: Some(before),
+            rest: self,
+        }))
+    }
+
     /// The same body, decoded.
     pub(crate) fn decoded(self) -> Self {
         match self {
@@ -114,6 +131,10 @@ impl Body for Inbound {
         match self.get_mut() {
             Inbound::Copied(body) => body.poll_frame(cx).map_err(InboundError::Copy),
             Inbound::Full(body) => Poll::Ready(body.take().map(|data| Ok(Frame::data(data)))),
+            Inbound::Held(body) => match body.before.take() {
+                Some(before) => Poll::Ready(Some(Ok(Frame::data(before)))),
+                None => Pin::new(&mut body.rest).poll_frame(cx),
+            },
             Inbound::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(InboundError::Hyper),
             Inbound::Text(body) => body.poll_frame(cx),
         }
@@ -123,6 +144,7 @@ impl Body for Inbound {
         match self {
             Inbound::Copied(body) => body.is_end(),
             Inbound::Full(body) => body.is_none(),
+            Inbound::Held(body) => body.before.is_none() && body.rest.is_end_stream(),
             Inbound::Hyper(body) => body.is_end_stream(),
             Inbound::Text(body) => body.source.is_end_stream() && body.decoder.finish().is_ok(),
         }
@@ -135,6 +157,13 @@ impl Body for Inbound {
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
             Inbound::Full(body) => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
+            }
+            Inbound::Held(body) => {
+                let before = body.before.as_ref().map_or(0, |before| before.len() as u64);
+                let rest = body.rest.size_hint().exact();
+                rest.map_or_else(SizeHint::default, |rest| {
+                    SizeHint::with_exact(before + rest)
+                })
             }
             Inbound::Hyper(body) => body.size_hint(),
             Inbound::Text(_) => SizeHint::default(),

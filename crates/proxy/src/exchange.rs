@@ -3,7 +3,7 @@
 //!
 //! This file drives it; what each phase does is in a file of its own: `admit`, `prepare`,
 //! `attempts` (choose and judge), `settle`. Beside them is what only some exchanges meet:
-//! `connect`, `delay`, `fallback`, `mirror`, `stored`.
+//! `connect`, `hold`, `delay`, `fallback`, `mirror`, `stored`.
 
 use std::cell::Cell;
 use std::future::{Future, ready};
@@ -34,6 +34,7 @@ mod delay;
 mod fallback;
 mod head;
 mod hedge;
+mod hold;
 mod marks;
 mod mirror;
 mod prepare;
@@ -89,6 +90,8 @@ struct Exchange {
     sends_again: bool,
     /// The body of a request that has to wait first.
     waiting: Option<Inbound>,
+    /// How much of that body is to be held and judged before it goes anywhere.
+    holds: Option<u64>,
     /// The client's connection, where it asked for an upgrade that policy allows.
     client: Option<OnUpgrade>,
     websocket: Option<WebSocket>,
@@ -100,8 +103,15 @@ struct Exchange {
 impl Exchange {
     /// Sends it on, as often as policy says, and answers.
     async fn forward(mut self: Box<Self>) -> Result<Response<Reply>, Never> {
-        if self.waiting.is_some() {
+        if let Some(bytes_max) = self.holds.take() {
             // Boxed: it is rare, and every exchange would carry its size.
+            self = match Box::pin(hold::hold(self, bytes_max)).await {
+                Ok(exchange) => exchange,
+                Err(response) => return Ok(*response),
+            };
+        }
+        if self.waiting.is_some() {
+            // Boxed for the same reason.
             self = match Box::pin(delay::wait(self)).await {
                 Ok(exchange) => exchange,
                 Err(response) => return Ok(*response),

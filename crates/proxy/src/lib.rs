@@ -21,6 +21,7 @@ mod connect;
 mod engine;
 mod exchange;
 pub mod feed;
+mod files;
 mod happenings;
 pub mod keys;
 mod listen;

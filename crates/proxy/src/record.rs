@@ -64,6 +64,10 @@ pub(crate) struct Ledger {
     pub(crate) grpc_status: Option<Status>,
     /// The request's body, for its length.
     pub(crate) intake: Option<Rc<Intake>>,
+    /// Whether its body is being held until it is judged.
+    pub(crate) holding: bool,
+    /// Bytes of its body that were held, where it had to be judged first.
+    pub(crate) held_bytes: u64,
     /// Held until the end: the service's permit.
     pub(crate) permit: Option<Permit>,
     /// Held until the end: the endpoint's request in flight.
@@ -111,6 +115,8 @@ impl Ledger {
             call: Flavour::of(&head.method, &head.headers),
             grpc_status: None,
             intake: None,
+            holding: false,
+            held_bytes: 0,
             permit: None,
             chosen: None,
             shaped: None,
@@ -176,7 +182,8 @@ impl Ledger {
 
     fn request_bytes(&self) -> u64 {
         let intake = self.intake.as_ref();
-        intake.map_or(self.tunnel_bytes, |intake| intake.received())
+        let without = self.tunnel_bytes.max(self.held_bytes);
+        intake.map_or(without, |intake| intake.received())
     }
 
     /// Ends it.
@@ -204,10 +211,8 @@ impl Ledger {
         if self.worker().stopping.get() {
             return Termination::Drained;
         }
-        let sending = self
-            .intake
-            .as_ref()
-            .is_some_and(|intake| !intake.is_complete());
+        let unfinished = |intake: &Rc<Intake>| !intake.is_complete();
+        let sending = self.holding || self.intake.as_ref().is_some_and(unfinished);
         match (self.status, sending) {
             (0, true) => Termination::ClientGoneSending,
             (0, false) => Termination::ClientGoneBeforeResponse,
@@ -273,6 +278,11 @@ impl Ledger {
                 .as_ref()
                 .and_then(|told| told.get())
                 .map(Outcome::label),
+            mock: self.shaped.as_ref().is_some_and(|shaped| shaped.mock),
+            openapi_report: self
+                .shaped
+                .as_ref()
+                .and_then(|shaped| shaped.reported.as_deref()),
             trace_id: self.trace,
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             peer: self.connection.peer.as_deref(),

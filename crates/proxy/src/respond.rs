@@ -123,6 +123,7 @@ fn closes(code: Code) -> bool {
         Code::BadChunk
             | Code::BodyTooLarge
             | Code::BodyTooSlow
+            | Code::OpenapiBodyTooLarge
             | Code::RequestTimeout
             | Code::Draining
     )

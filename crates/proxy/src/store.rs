@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
 use weir_config::ConfigErrors;
+use weir_config::bounds::DOCUMENT_BYTES_MAX;
 use weir_config::document::AccessLogTarget;
 use weir_identity::{ClientAuth, Identity, mesh_server_config};
 use weir_policy::compile;
@@ -18,6 +19,7 @@ use weir_telemetry::Registry;
 use weir_telemetry::access_log::{AccessLog, LogTarget};
 
 use crate::engine::{Binding, Engine, Installation};
+use crate::files::{self, LocalFiles, Seen};
 use crate::memberships::Memberships;
 use crate::node::state_dir::StateDir;
 use crate::tls::{Resolved, TlsFiles};
@@ -78,8 +80,10 @@ pub struct InForce {
     pub since: SystemTime,
     /// What it means.
     pub snapshot: Arc<Snapshot>,
-    /// Certificate and key files that it names.
+    /// Files that it names, whose changes are followed: certificates, keys, OpenAPI documents.
     pub files: Vec<PathBuf>,
+    /// Those of them that were compiled with it.
+    compiled: Seen,
 }
 
 /// The store.
@@ -167,8 +171,13 @@ impl Store {
             Arc::clone(self.options.engine.live()),
         );
         let (text, label) = (Arc::clone(&candidate.text), Arc::clone(&candidate.label));
-        let compiled = spawn_blocking(move || compile::read(&text, &role, &label, &live));
-        let snapshot = Arc::new(compiled.await.map_err(|_| one_error(CHECK_BROKE))??);
+        let compiled = spawn_blocking(move || {
+            let files = LocalFiles::default();
+            let snapshot = compile::read(&text, &role, &label, &live, &files)?;
+            Ok::<_, ConfigErrors>((snapshot, files.into_seen()))
+        });
+        let (snapshot, seen) = compiled.await.map_err(|_| one_error(CHECK_BROKE))??;
+        let snapshot = Arc::new(snapshot);
 
         // Certificates, keys, and the access log: what the document names outside itself.
         let resolved = self.resolve(Arc::clone(&snapshot)).await?;
@@ -198,23 +207,34 @@ impl Store {
             tracing::warn!(revision = %candidate.label, "{warning}");
         }
         changing.services.clone_from(&resolved.services);
-        let files = resolved.files.clone();
+        let mut files = resolved.files.clone();
+        files.extend(seen.keys().cloned());
         self.tls.commit(resolved);
         let in_force = Arc::new(InForce {
             candidate,
             since: SystemTime::now(),
             snapshot,
             files,
+            compiled: seen,
         });
         self.in_force.send_replace(Some(Arc::clone(&in_force)));
         Ok(in_force)
     }
 
-    /// Reads the certificates and keys of the document in force again.
+    /// Reads the files that the document in force names again: certificates and keys, and where
+    /// one that was compiled with it has changed, all of it.
     ///
     /// # Errors
     /// Every file that cannot be used; what is in use stays.
     pub async fn refresh_files(&self) -> Result<(), ConfigErrors> {
+        if let Some(in_force) = self.current() {
+            let candidate = in_force.candidate.clone();
+            let changed =
+                spawn_blocking(move || files::have_changed(&in_force.compiled, DOCUMENT_BYTES_MAX));
+            if changed.await.map_err(|_| one_error(CHECK_BROKE))? {
+                return self.apply(candidate).await.map(|_| ());
+            }
+        }
         let mut changing = self.changing.lock().await;
         let Some(in_force) = self.current() else {
             return Ok(());

@@ -139,6 +139,8 @@ metrics! {
         "Requests that a route's `fault` delayed, or answered with an error.";
     FALLBACKS: Counter = "weir_http_fallbacks_total" [ROUTE, REASON],
         "Requests that fell back, by the reason code of the failure, or `status`.";
+    OPENAPI_FAULTS: Counter = "weir_http_openapi_faults_total" [ROUTE, CODE, OUTCOME],
+        "Requests that break the rules of their route's API, by reason code: refused or reported.";
 
     // Copies of requests.
     MIRROR_SENT: Counter = "weir_mirror_sent_total" [SERVICE],

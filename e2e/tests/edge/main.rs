@@ -22,6 +22,7 @@ mod http2;
 mod levels;
 mod limits;
 mod mirrors;
+mod openapi;
 mod paths;
 mod protocols;
 mod proxy_protocol;

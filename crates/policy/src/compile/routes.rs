@@ -17,7 +17,9 @@ use weir_config::units::Size;
 use weir_config::{Document, Position};
 
 use super::faults::{Faults, did_you_mean};
-use super::{limits, subsets};
+use super::files::Files;
+use super::openapi::Apis;
+use super::{limits, openapi, subsets};
 use crate::auth::RouteAuth;
 use crate::cache::CachePlan;
 use crate::compress::RouteCompress;
@@ -42,6 +44,8 @@ pub(super) struct Scope<'d> {
     pub(super) compiled: &'d [Service],
     pub(super) issuers: HashMap<&'d str, Option<IssuerId>>,
     pub(super) live: &'d Live,
+    pub(super) files: &'d dyn Files,
+    pub(super) apis: Apis,
     /// Whether any route stores its answers.
     pub(super) stores: bool,
 }
@@ -146,6 +150,7 @@ pub(super) fn built_in(
         compress: RouteCompress::default(),
         body_bytes_max: u64::MAX,
         shaping: None,
+        content: None,
         criticality: None,
         cache: None,
         invalidates: false,
@@ -187,6 +192,8 @@ fn route(
     if !attached {
         return None;
     }
+    // Only here: files are those of the proxies that need them.
+    let content = openapi::compile(scope, index, written, faults);
     let asks = |auth: &&Auth| auth.jwt.is_some() || !auth.claims.is_empty();
     let auth = written.auth.as_ref().filter(asks);
     // Sidecars store nothing: every caller has its own.
@@ -207,6 +214,7 @@ fn route(
         compress: RouteCompress::compile(written.compress.as_ref()),
         body_bytes_max: body_bytes_max(written, scope.role),
         shaping,
+        content,
         criticality: written.criticality,
         matcher,
         written: Some(index),
@@ -278,7 +286,7 @@ fn warn_criticality(scope: &Scope<'_>, index: usize, action: &Action, faults: &m
     };
     let adaptive = match action {
         Action::Forward(destinations) => destinations.iter().any(|it| adapts(it.service)),
-        Action::Redirect(_) | Action::Respond(_) => false,
+        Action::Mock | Action::Redirect(_) | Action::Respond(_) => false,
     };
     if !adaptive {
         let path = format!("routes[{index}].criticality");
@@ -338,7 +346,10 @@ fn rewrite(
     };
     let prefix = match &written.action {
         WrittenAction::Redirect(redirect) => redirect.prefix.as_ref(),
-        WrittenAction::Respond(_) | WrittenAction::To(_) | WrittenAction::Versions(_) => None,
+        WrittenAction::Mock(_)
+        | WrittenAction::Respond(_)
+        | WrittenAction::To(_)
+        | WrittenAction::Versions(_) => None,
     };
     let prefix = prefix.map(|prefix| WrittenPath {
         regex: None,
@@ -409,6 +420,7 @@ fn action(
         (WrittenAction::To(_) | WrittenAction::Versions(_), _) => {
             return forward(scope, index, written, faults);
         }
+        (WrittenAction::Mock(_), _) => return Action::Mock,
         (_, None) => return Action::Forward(Vec::new()),
         (WrittenAction::Redirect(redirect), Some(_)) => RedirectPlan::compile(redirect)
             .map(Action::Redirect)
@@ -445,7 +457,7 @@ fn forward(scope: &Scope<'_>, index: usize, written: &Written, faults: &mut Faul
         }
     };
     match &written.action {
-        WrittenAction::Redirect(_) | WrittenAction::Respond(_) => {}
+        WrittenAction::Mock(_) | WrittenAction::Redirect(_) | WrittenAction::Respond(_) => {}
         WrittenAction::To(destinations) => share("to", destinations),
         WrittenAction::Versions(versions) => {
             for (name, version) in &versions.of {

@@ -145,8 +145,14 @@ impl Question {
             version: Version::HTTP_11,
             remote: self.remote,
             peer: self.peer.as_deref(),
-            body_bytes: self.body_bytes,
+            // Who says nothing of a body and gives it no type has none.
+            body_bytes: self.body_bytes.or_else(|| self.is_bare().then_some(0)),
         }
+    }
+
+    fn is_bare(&self) -> bool {
+        let speaks = [header::CONTENT_TYPE, header::TRANSFER_ENCODING];
+        !speaks.iter().any(|name| self.headers.contains_key(name))
     }
 
     /// What happens before the phases to header names with `_`.

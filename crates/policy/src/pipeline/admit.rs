@@ -137,6 +137,11 @@ fn decide(
         peer: request.peer,
     };
     within_limits(route, &inputs, at, rehearsal, note)?;
+    // What it says: after everything that keeps strangers out, since judging it costs the most.
+    let content = match &route.content {
+        Some(plan) => Some(Box::new(plan.examine(request, &path, note)?)),
+        None => None,
+    };
 
     let coding = snapshot
         .compression(request.listener, id)
@@ -202,6 +207,12 @@ fn decide(
                 }
             }
         }
+        Action::Mock => {
+            let plan = route.content.as_ref().zip(content.as_ref());
+            let (plan, content) = plan.ok_or(Code::MockNoExample)?;
+            let response = plan.mock(content, request)?;
+            Then::Answer(Box::new(answer::made(route, response, filled.as_deref())))
+        }
         Action::Redirect(redirect) => {
             let response = answer::redirect(route, redirect, &values, filled.as_deref())?;
             Then::Answer(Box::new(response))
@@ -228,6 +239,7 @@ fn decide(
         filled,
         upgrade,
         fallback,
+        content,
     })
 }
 
@@ -274,6 +286,7 @@ fn preflight(
         filled: None,
         upgrade: None,
         fallback: None,
+        content: None,
     }))
 }
 
@@ -331,7 +344,7 @@ fn within_body_bound(
     request: &RequestView<'_>,
     note: &mut impl Note,
 ) -> Result<(), Refusal> {
-    let Some(bytes) = request.body_bytes else {
+    let Some(bytes) = request.body_bytes.filter(|bytes| *bytes > 0) else {
         return Ok(());
     };
     note.note(|| Step {

@@ -43,6 +43,16 @@ pub(crate) fn fixed(
     response
 }
 
+/// An answer that was made elsewhere, with what the route adds to all of them.
+pub(super) fn made(
+    route: &Route,
+    mut response: Response<Bytes>,
+    filled: Option<&Filled>,
+) -> Response<Bytes> {
+    finish(route, filled, response.headers_mut());
+    response
+}
+
 /// The redirect of a route: what is not written stays as the request had it.
 pub(super) fn redirect(
     route: &Route,

@@ -34,9 +34,17 @@ pub(super) const ALL: &[Code] = &[
     Code::Internal,
     Code::KeysUnavailable,
     Code::MethodNotAllowed,
+    Code::MockNoExample,
+    Code::MockUnacceptable,
     Code::NoEndpoint,
     Code::NoRoute,
     Code::NotCached,
+    Code::OpenapiBody,
+    Code::OpenapiBodyTooLarge,
+    Code::OpenapiMediaType,
+    Code::OpenapiMethod,
+    Code::OpenapiParameter,
+    Code::OpenapiPath,
     Code::OriginDenied,
     Code::PeerRequired,
     Code::PendingOverflow,
@@ -237,6 +245,17 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The method is not allowed here",
             "Routes have this path, but none has this method; `Allow` lists those that work.",
         ) },
+        Code::MockNoExample => const { &new(
+            "mock-no-example", StatusCode::NOT_IMPLEMENTED, "proxy_internal_response",
+            "There is no example to answer with",
+            "The route has `mock`, and its OpenAPI document has no `example` for this response: \
+             give it one, or ask for another response by `Prefer`.",
+        ) },
+        Code::MockUnacceptable => const { &new(
+            "mock-unacceptable", StatusCode::NOT_ACCEPTABLE, "http_request_error",
+            "There is no example of an acceptable type",
+            "The OpenAPI document has this response in other media types than those of `Accept`.",
+        ) },
         Code::NoEndpoint => const { &new(
             "no-endpoint", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable",
             "The service has no endpoint",
@@ -252,6 +271,41 @@ pub(super) fn row(code: Code) -> &'static Row {
             "No stored answer will do for this request",
             "The request says `Cache-Control: only-if-cached`, and no answer is stored that it may \
              have. Send it without.",
+        ) },
+        Code::OpenapiBody => const { &new(
+            "openapi-body", StatusCode::BAD_REQUEST, "http_request_error",
+            "The body is not as the API describes it",
+            "`errors` of the problem document names the fields; the route's `openapi` document is \
+             what they were held against.",
+        ) },
+        Code::OpenapiBodyTooLarge => const { &new(
+            "openapi-body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",
+            "The body is too large to be checked",
+            "Raise `openapi.body_bytes_max` of the route, or send less.",
+        ) },
+        Code::OpenapiMediaType => const { &new(
+            "openapi-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "http_request_error",
+            "The body is of a type that the API does not take",
+            "The detail names the types that the route's `openapi` document has here. Bodies that \
+             are compressed cannot be checked.",
+        ) },
+        Code::OpenapiMethod => const { &new(
+            "openapi-method", StatusCode::METHOD_NOT_ALLOWED, "http_request_denied",
+            "The API does not have this method here",
+            "The route's `openapi` document has the path, but not the method; `Allow` lists those \
+             that it has. `unknown: pass` lets others through.",
+        ) },
+        Code::OpenapiParameter => const { &new(
+            "openapi-parameter", StatusCode::BAD_REQUEST, "http_request_error",
+            "A parameter is not as the API describes it",
+            "`errors` of the problem document names the parameters; the route's `openapi` document \
+             is what they were held against.",
+        ) },
+        Code::OpenapiPath => const { &new(
+            "openapi-path", StatusCode::NOT_FOUND, "destination_not_found",
+            "The API does not have this path",
+            "The route's `openapi` document does not have it, after what `base_path` or its \
+             `servers` put before. `unknown: pass` lets it through.",
         ) },
         Code::OriginDenied => const { &new(
             "origin-denied", StatusCode::FORBIDDEN, "http_request_denied",

@@ -1,7 +1,7 @@
 //! Documents with several errors: all are told at once, each once, and nothing that only follows.
 
 use weir_config::bounds::ERRORS_MAX;
-use weir_policy::compile::{check, read};
+use weir_policy::compile::{Elsewhere, check, read};
 use weir_policy::live::Live;
 use weir_policy::snapshot::Role;
 
@@ -14,14 +14,14 @@ fn told(title: &str, yaml: &str, expected: &[&str]) {
         application,
     };
     let refusals = [
-        ("both", check(yaml).map(|_| ())),
+        ("both", check(yaml, &Elsewhere).map(|_| ())),
         (
             "gateway",
-            read(yaml, &Role::Gateway, "r", &Live::default()).map(|_| ()),
+            read(yaml, &Role::Gateway, "r", &Live::default(), &Elsewhere).map(|_| ()),
         ),
         (
             "sidecar",
-            read(yaml, &sidecar, "r", &Live::default()).map(|_| ()),
+            read(yaml, &sidecar, "r", &Live::default(), &Elsewhere).map(|_| ()),
         ),
     ];
     for (role, refusal) in refusals {
@@ -234,7 +234,7 @@ fn what_is_valid_is_said_to_be_with_the_warnings_of_every_role() {
 services: { s: { endpoints: ["127.0.0.1:1"] } }
 routes: [{ path: /a, to: [{ service: s, weight: 5 }] }]
 "#;
-    let checked = check(yaml).unwrap();
+    let checked = check(yaml, &Elsewhere).unwrap();
     let paths: Vec<_> = checked.warnings.iter().map(|it| it.path.as_str()).collect();
     assert_eq!(paths, ["listeners", "routes[0].to[0].weight"]);
     assert_eq!(checked.document.routes.len(), 1);
@@ -247,7 +247,7 @@ fn more_errors_than_are_shown_are_counted() {
         yaml.push_str(&format!("  - {{ path: /{number}, to: nobody }}\n"));
     }
     let yaml = format!("services: {{}}\n{yaml}");
-    let errors = check(&yaml).unwrap_err().0;
+    let errors = check(&yaml, &Elsewhere).unwrap_err().0;
     assert_eq!(errors.len(), ERRORS_MAX + 1);
     assert_eq!(errors[0].path, "routs");
     let last = &errors[ERRORS_MAX];
@@ -258,6 +258,6 @@ fn more_errors_than_are_shown_are_counted() {
 fn a_refused_document_leaves_no_trace_in_the_state_of_a_proxy() {
     let live = Live::default();
     let yaml = "services: { s: { wrong: 1 } }\nroutes: [{ path: /a, to: s }]\n";
-    assert!(read(yaml, &Role::Gateway, "r", &live).is_err());
+    assert!(read(yaml, &Role::Gateway, "r", &live, &Elsewhere).is_err());
     assert_eq!(format!("{live:?}"), format!("{:?}", Live::default()));
 }

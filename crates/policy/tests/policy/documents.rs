@@ -347,3 +347,40 @@ routes:
         ],
     );
 }
+
+#[test]
+fn openapi_documents_with_faults() {
+    let yaml = r##"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { path: /a, to: s, openapi: { inline: "openapi: 2.0" } }
+  - { path: /b, to: s, openapi: { inline: "openapi: 3.1.0\npaths: { /a: { get: 1, put: 2 } }" } }
+  - { path: /c, to: s, openapi: { inline: "openapi: 3.1.0\npaths: { /a: { get: 1, put: 2 } }" } }
+"##;
+    let errors = compiled(yaml, &Role::Gateway).map(|_| ()).unwrap_err();
+    let told: Vec<_> = errors
+        .0
+        .iter()
+        .map(|it| (it.at.line, it.path.as_str(), it.problem.as_str()))
+        .collect();
+    let inline = "routes[1].openapi.inline";
+    let expected = [
+        (
+            5,
+            "routes[0].openapi.inline",
+            "the document at /openapi: the version is no text",
+        ),
+        (
+            6,
+            inline,
+            "the document at /paths/~1a/get: expected an object",
+        ),
+        (
+            6,
+            inline,
+            "the document at /paths/~1a/put: expected an object",
+        ),
+    ];
+    assert_eq!(told, expected);
+}

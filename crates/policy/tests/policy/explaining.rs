@@ -327,3 +327,48 @@ routes:
         "it holds for hedges too: {retry:?}"
     );
 }
+
+#[test]
+fn an_api_that_is_known() {
+    let yaml = r##"
+listeners: { web: { bind: "127.0.0.1:8080" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - path: /pets
+    to: s
+    openapi:
+      mode: report
+      inline: |
+        openapi: 3.1.0
+        paths:
+          /pets:
+            get: { parameters: [{ name: limit, in: query, schema: { type: integer } }] }
+            post: { requestBody: { content: { application/json: { schema: {} } } } }
+  - { path: "/far/*", to: s, openapi: elsewhere.yaml }
+  - { path: "/mock/*", mock: true, openapi: elsewhere.yaml }
+"##;
+    let snapshot = gateway(yaml);
+    let fine = explained(&snapshot, &get("/pets?limit=1"));
+    let expected = [("it is `GET /pets`, and its parameters are in order", 8)];
+    assert_eq!(said(&fine, "openapi"), expected);
+    let wrong = explained(&snapshot, &get("/pets?limit=x"));
+    let told = said(&wrong, "openapi");
+    let would = "it would be refused: openapi-parameter (400): query parameter `limit` must be an \
+                 integer";
+    assert_eq!(told[1].0, would, "{told:?}");
+    assert!(wrong.is_allowed());
+    let post = ExplainRequest {
+        method: "POST".into(),
+        headers: vec![("content-type".into(), "application/json".into())],
+        ..get("/pets")
+    };
+    let posted = explained(&snapshot, &post);
+    let told = said(&posted, "openapi");
+    assert!(told[1].0.contains("at most 1048576 bytes"), "{told:?}");
+    for path in ["/far/x", "/mock/x"] {
+        let far = explained(&snapshot, &get(path));
+        let told = said(&far, "openapi");
+        assert!(told[0].0.contains("at the proxies only"), "{told:?}");
+        assert!(far.is_allowed(), "{far:?}");
+    }
+}

@@ -343,7 +343,9 @@ routes:
 
     let unsent_only = snapshot.routes.iter().map(|route| match &route.action {
         Action::Forward(destinations) => destinations[0].retry.unsent_only,
-        Action::Redirect(_) | Action::Respond(_) => unreachable!("every route here forwards"),
+        Action::Mock | Action::Redirect(_) | Action::Respond(_) => {
+            unreachable!("every route here forwards")
+        }
     });
     assert_eq!(
         unsent_only.collect::<Vec<_>>(),

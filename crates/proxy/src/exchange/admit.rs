@@ -15,7 +15,7 @@ use weir_telemetry::termination::Termination;
 
 use super::head::{join_cookies, tag};
 use super::stored::{self, Dress};
-use super::{Exchange, Marks, connect, delay, fallback};
+use super::{Exchange, Marks, connect, delay, fallback, hold};
 use crate::attempt::Deadlines;
 use crate::body::{Inbound, Reply};
 use crate::cache;
@@ -61,10 +61,13 @@ impl Exchange {
                 return Err(marks.on(&entry, response, own));
             }
         };
-        let mut ledger = match without_service(ledger, &head, bare, &mut admitted) {
-            Ok(ledger) => ledger,
-            Err((response, own)) => return Err(marks.on(&entry, response, own)),
-        };
+        let holds = pipeline::holds(&entry.installed.snapshot, &admitted);
+        let holds = holds.filter(|_| !bare);
+        let mut ledger =
+            match without_service(ledger, &head, (bare, holds.is_some()), &mut admitted) {
+                Ok(ledger) => ledger,
+                Err((response, own)) => return Err(marks.on(&entry, response, own)),
+            };
         // Prepare: what leaves is the same for every attempt.
         let snapshot = &entry.installed.snapshot;
         let errand = cache::errand(connection, &entry, &admitted, &head, bare);
@@ -101,12 +104,13 @@ impl Exchange {
             before: 0,
             sends_again: false,
             waiting: None,
+            holds,
             client,
             websocket,
             marks,
             visit,
         });
-        if matches!(exchange.admitted.then, Then::Delayed(_)) {
+        if holds.is_some() || matches!(exchange.admitted.then, Then::Delayed(_)) {
             exchange.waiting = Some(body);
         } else {
             exchange.enter(body, at);
@@ -174,6 +178,10 @@ fn refused(
         (ledger.route, ledger.service) = (refusal.known.route, refusal.known.service);
         delay::count_abort(&ledger);
     }
+    if hold::is_openapi(refusal.code) {
+        ledger.route = refusal.known.route;
+        hold::count(&ledger, refusal, false);
+    }
     stored::refused(ledger, head, bare, refusal)
 }
 
@@ -186,7 +194,7 @@ fn refused(
 fn without_service(
     mut ledger: Box<Ledger>,
     head: &request::Parts,
-    bare: bool,
+    (bare, holds): (bool, bool),
     admitted: &mut Admitted,
 ) -> Result<Box<Ledger>, Answer> {
     ledger.client = admitted.client;
@@ -198,7 +206,8 @@ fn without_service(
         }
         fallback::happened(&mut ledger, why);
     }
-    if let Then::Answer(response) = &mut admitted.then {
+    hold::note(&mut ledger, admitted);
+    if !holds && let Then::Answer(response) = &mut admitted.then {
         let mut response = std::mem::take(&mut **response);
         fallback::mark(response.headers_mut(), admitted.fallback);
         return Err((respond::full(ledger, response), true));

@@ -295,7 +295,7 @@ fn ended(outcome: Outcome, number: u32) -> Termination {
     }
 }
 
-fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
+pub(super) fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
     match fault {
         ClientFault::Broken => match ledger.connection().body_fault() {
             Some(fault) => (fault.into(), Termination::ClientInvalid),

@@ -1,4 +1,5 @@
-//! Reads certificates and keys again when their files change, whatever feed the document is from.
+//! Reads files that the document in force names again when they change, whatever feed it is from:
+//! certificates, keys, OpenAPI documents.
 
 use std::sync::Arc;
 
@@ -42,6 +43,6 @@ pub async fn follow(store: Arc<Store>) {
 
 async fn refresh(store: &Store) {
     if let Err(errors) = store.refresh_files().await {
-        tracing::error!(%errors, "certificate files refused, the old stay in use");
+        tracing::error!(%errors, "changed files refused, the old stay in use");
     }
 }

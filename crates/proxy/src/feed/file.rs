@@ -10,11 +10,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use weir_config::bounds::DOCUMENT_BYTES_MAX;
 use weir_config::{ConfigErrors, Document};
-use weir_policy::compile::compile;
+use weir_policy::compile::compile_with;
 use weir_policy::live::Live;
 use weir_policy::snapshot::Role;
 
 use super::changes::{FileChanges, settle};
+use crate::files::LocalFiles;
 use crate::node::state_dir::{StateDir, read_bounded};
 use crate::store::{Candidate, Store};
 use crate::tls::TlsFiles;
@@ -121,7 +122,10 @@ impl FileFeed {
 pub fn check(path: &Path, role: &Role, state: &StateDir) -> Result<(), FileError> {
     let text = read(path)?;
     let checked = Document::from_yaml(&text)
-        .and_then(|document| compile(Arc::new(document), role, "check", &Live::default()))
+        .and_then(|document| {
+            let files = LocalFiles::default();
+            compile_with(Arc::new(document), role, "check", &Live::default(), &files)
+        })
         .and_then(|snapshot| TlsFiles::new(state.clone()).resolve(&snapshot, SystemTime::now()));
     match checked {
         Ok(_) => Ok(()),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_policy::refusal::Code;
 use weir_telemetry::names::{self, Named};
 use weir_telemetry::request_metrics::StatusClass;
 use weir_telemetry::sharded::Counter;
@@ -19,6 +20,10 @@ pub(crate) struct Shaped {
     pub(crate) fallback: Option<&'static str>,
     /// What came of attempts beside the first.
     pub(crate) hedge: Option<&'static str>,
+    /// Whether an example answered it.
+    pub(crate) mock: bool,
+    /// Why it would have been refused, where its route only reports that.
+    pub(crate) reported: Option<Box<str>>,
 }
 
 /// What came of an attempt beside others.
@@ -59,6 +64,14 @@ impl WorkerMetrics {
         };
         let family = self.registry.family(&names::FAULTS_INJECTED);
         family.with(&[route, label]).add(worker, 1);
+    }
+
+    /// Counts a request that breaks the rules of its route's API.
+    pub(crate) fn openapi_fault(&self, worker: usize, route: &str, code: Code, reported: bool) {
+        let outcome = if reported { "reported" } else { "refused" };
+        let family = self.registry.family(&names::OPENAPI_FAULTS);
+        let labels = [route, code.as_str(), outcome];
+        family.with(&labels).add(worker, 1);
     }
 
     /// Counts a request that fell back.

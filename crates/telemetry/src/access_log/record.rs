@@ -64,6 +64,10 @@ pub struct AccessRecord<'a> {
     pub cache: Option<&'a str>,
     /// What came of attempts beside the first: `won` when one of them answered, else `lost`.
     pub hedge: Option<&'a str>,
+    /// Whether it was answered from an example.
+    pub mock: bool,
+    /// Why it would have been refused, where its route only reports that.
+    pub openapi_report: Option<&'a str>,
     /// The trace that the request belongs to.
     pub trace_id: Option<TraceId>,
     /// `user-agent` header.
@@ -115,6 +119,13 @@ impl AccessRecord<'_> {
         line.optional_text(key!("fallback"), self.fallback.map(str::as_bytes));
         line.optional_text(key!("cache"), self.cache.map(str::as_bytes));
         line.optional_text(key!("hedge"), self.hedge.map(str::as_bytes));
+        if self.mock {
+            line.number(key!("mock"), 1);
+        }
+        line.optional_text(
+            key!("openapi_report"),
+            self.openapi_report.map(str::as_bytes),
+        );
         if let Some(trace_id) = self.trace_id {
             line.raw_text(key!("trace_id"), &trace_id.hex());
         }

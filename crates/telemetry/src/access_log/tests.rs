@@ -39,6 +39,8 @@ fn record<'a>() -> AccessRecord<'a> {
         cache: Some("stale"),
         hedge: Some("won"),
         fallback: Some("no-endpoint"),
+        mock: true,
+        openapi_report: Some("openapi-body"),
         trace_id: None,
         user_agent: Some(b"curl/8"),
         peer: None,
@@ -80,6 +82,7 @@ fn a_line_says_what_happened() {
          \"route\":\"users\",\"api_version\":\"v2\",\"service\":\"users\",\"endpoint\":\"[::1]:5000\",\"attempts\":1,\
          \"request_bytes\":0,\"response_bytes\":42,\"duration_us\":1234,\"upstream_us\":1000,\
          \"fault_delay_us\":250,\"fallback\":\"no-endpoint\",\"cache\":\"stale\",\"hedge\":\"won\",\
+         \"mock\":1,\"openapi_report\":\"openapi-body\",\
          \"user_agent\":\"curl/8\",\"revision\":7}\n"
     );
 }
