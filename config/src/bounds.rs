@@ -120,6 +120,10 @@ pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 pub const PATH_PARAMETERS_MAX: usize = 16;
 /// Largest body that can be held in memory to be checked or changed, bytes.
 pub const BUFFERED_BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most changes of one kind to a JSON body.
+pub const POINTERS_MAX: usize = 64;
+/// Most names of a JSON Pointer: as deep as a document of the language itself can be.
+pub const POINTER_TOKENS_MAX: usize = DEPTH_MAX;
 /// Deepest nesting of an OpenAPI document: as deep as JSON is read anywhere in Weir.
 pub const OPENAPI_DEPTH_MAX: usize = 100;
 /// Most operations of an OpenAPI document: ten times those of the largest public ones.

@@ -43,6 +43,7 @@ pub mod listener;
 pub mod mirror;
 pub mod openapi;
 pub mod pattern;
+pub mod pointer;
 pub mod position;
 pub mod proxy_protocol;
 pub mod reference;
@@ -52,6 +53,7 @@ pub mod schema;
 pub mod service;
 pub mod tcp;
 pub mod template;
+pub mod transform;
 pub mod units;
 pub mod version;
 

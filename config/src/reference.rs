@@ -45,7 +45,8 @@ fn visit(shape: &Shape, seen: &mut HashSet<&'static str>, queue: &mut VecDeque<O
                 queue.push_back(object);
             }
         }
-        Shape::Boolean
+        Shape::Any
+        | Shape::Boolean
         | Shape::Choice(_)
         | Shape::Constant(_)
         | Shape::Integer { .. }
@@ -103,7 +104,8 @@ fn value(shape: &Shape) -> String {
             let name = object().name;
             format!("[{name}](#{})", name.to_lowercase())
         }
-        Shape::Boolean
+        Shape::Any
+        | Shape::Boolean
         | Shape::Choice(_)
         | Shape::Constant(_)
         | Shape::Integer { .. }

@@ -31,6 +31,7 @@ use crate::syntax::text::{labels, name, route_name, text};
 use crate::syntax::unit::size;
 use crate::syntax::{at, list, map, mapped, of, pairs};
 use crate::template::Template;
+use crate::transform::Transform;
 use crate::units::Size;
 use crate::version::{VersionBy, Versions};
 use crate::yaml::Node;
@@ -80,6 +81,8 @@ object! {
         pub response_headers: HeaderChanges = empty(of::<HeaderChanges>()),
         /// The OpenAPI document that requests are held against.
         pub openapi: Option<Openapi> = optional(of::<Openapi>()).note("none"),
+        /// Changes to JSON bodies.
+        pub transform: Option<Transform> = optional(of::<Transform>()).note("none"),
         /// Overrides of the service's deadlines.
         pub timeouts: Timeouts = empty(of::<Timeouts>()),
         /// Overrides of the service's retries.
@@ -137,6 +140,7 @@ impl Route {
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
             openapi: None,
+            transform: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             cors: None,
@@ -234,12 +238,14 @@ impl Route {
             ("cors", self.cors.is_some()),
             ("fallback", self.fallback.is_some()),
             ("mirror", !self.mirrors.is_empty()),
+            ("openapi", self.openapi.is_some()),
             ("query", !self.query.is_empty()),
             (
                 "request_headers",
                 self.request_headers != HeaderChanges::default(),
             ),
             ("rewrite", self.rewrite.is_some()),
+            ("transform", self.transform.is_some()),
         ];
         for (key, _) in written.into_iter().filter(|(_, is_written)| *is_written) {
             let complaint = Complaint::new("what a CONNECT carries is not read as HTTP")
@@ -274,6 +280,27 @@ impl Route {
             let complaint = Complaint::new("there is no document to take examples from")
                 .hint("give the route `openapi: { file: … }`");
             decoder.in_key("mock", |decoder| decoder.report(mock.at, complaint));
+        }
+        let Some(transform) = &self.transform else {
+            return;
+        };
+        let mut refuse = |problem: &str, hint: &str| {
+            let complaint = Complaint::new(problem).hint(hint);
+            decoder.in_key("transform", |decoder| {
+                decoder.report(transform.at, complaint);
+            });
+        };
+        if !matches!(self.action, Action::To(_) | Action::Versions(_)) {
+            refuse(
+                "nothing goes to a service, so nothing is changed",
+                "`transform` belongs to a route with `to` or `versions`",
+            );
+        }
+        if self.cache.is_some() && transform.response.is_some() {
+            refuse(
+                "a stored answer is not changed",
+                "a route has `cache` or `transform.response`, not both",
+            );
         }
     }
 

@@ -78,6 +78,7 @@ struct Writer {
 impl Writer {
     fn shape(&mut self, shape: &Shape) -> Map<String, Json> {
         let schema = match shape {
+            Shape::Any => json!({}),
             Shape::AnyOf(shapes) => {
                 let shapes: Vec<_> = shapes.iter().map(|shape| self.shape(shape)).collect();
                 json!({ "oneOf": shapes })

@@ -6,6 +6,8 @@ use serde_json::Value as Json;
 /// What may stand at some place.
 #[derive(Debug, Clone)]
 pub(crate) enum Shape {
+    /// Anything.
+    Any,
     /// Any of these; they differ in type.
     AnyOf(Vec<Shape>),
     /// `true` or `false`.
@@ -42,7 +44,8 @@ impl Shape {
             Shape::List { item, .. } => item.has_scalar_form(),
             Shape::Map { .. } => false,
             Shape::Object(object) => object().short.is_some_and(|short| short.has_scalar_form()),
-            Shape::Boolean
+            Shape::Any
+            | Shape::Boolean
             | Shape::Choice(_)
             | Shape::Constant(_)
             | Shape::Integer { .. }
@@ -53,6 +56,7 @@ impl Shape {
     /// The shape in words: "a duration such as `5s`, from 1ms to 168h".
     pub(crate) fn words(&self) -> String {
         match self {
+            Shape::Any => "any value".to_owned(),
             Shape::AnyOf(shapes) => shapes
                 .iter()
                 .map(Shape::words)

@@ -20,6 +20,7 @@ mod routes;
 mod services;
 mod shaping;
 mod subsets;
+mod transforms;
 mod tunnels;
 
 use std::net::SocketAddr;

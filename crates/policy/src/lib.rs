@@ -37,4 +37,5 @@ pub mod rewrite;
 pub mod route;
 pub mod shaping;
 pub mod snapshot;
+mod transform;
 pub mod tunnel;

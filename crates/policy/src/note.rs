@@ -19,7 +19,8 @@ impl Note for () {
 pub struct Step {
     /// The phase or feature: `listener`, `sni`, `path`, `route`, `near-miss`, `auth`, `limit`,
     /// `cache`, `service`, `limits`, `version`, `endpoint`, `timeouts`, `retry`, `breaker`,
-    /// `rewrite`, `answer`, `fault`, `mirror`, `fallback`, `openapi`.
+    /// `rewrite`, `answer`, `fault`, `mirror`, `fallback`, `openapi`,
+    /// `transform`.
     pub area: &'static str,
     /// What was decided, in words.
     pub said: String,

@@ -36,6 +36,7 @@ use body::ERRORS_MAX;
 use parameter::Inputs;
 
 pub(crate) use api::Api;
+pub(crate) use body::is_encoded;
 pub(crate) use read::DocumentFault;
 
 /// What a route does with an OpenAPI document.

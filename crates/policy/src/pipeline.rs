@@ -246,7 +246,8 @@ pub fn holds(snapshot: &Snapshot, admitted: &Admitted) -> Option<u64> {
     plan.holds(admitted.content.as_ref()?)
 }
 
-/// Judges the body that was held, `None` for one that went over what [`holds`] said.
+/// Judges the body that was held, `None` for one that went over what [`holds`] said, and gives the
+/// one that leaves in its place, where it is changed.
 ///
 /// # Errors
 /// The refusal to answer with. Where there is none, a body over the bound streams on.
@@ -254,14 +255,51 @@ pub fn receive(
     snapshot: &Snapshot,
     admitted: &mut Admitted,
     body: Option<&[u8]>,
-) -> Result<(), Refusal> {
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let filled = admitted.filled.as_deref();
     match (
         &snapshot.route(admitted.route).content,
         &mut admitted.content,
     ) {
-        (Some(plan), Some(content)) => plan.receive(content, body),
-        _ => Ok(()),
+        (Some(plan), Some(content)) => plan.receive(content, filled, body),
+        _ => Ok(None),
     }
+}
+
+/// How much of a response is to be held and changed, bytes; `None` where it streams. Its head then
+/// says nothing more about the body that came.
+///
+/// # Errors
+/// It is to be changed and cannot be.
+pub fn reshapes(
+    snapshot: &Snapshot,
+    admitted: &Admitted,
+    method: &http::Method,
+    head: &mut response::Parts,
+) -> Result<Option<u64>, Refusal> {
+    match &snapshot.route(admitted.route).content {
+        Some(plan) => plan.reshapes_head(method, head),
+        None => Ok(None),
+    }
+}
+
+/// The body that leaves in the place of a response's.
+///
+/// # Errors
+/// It cannot be made.
+pub fn reshape(snapshot: &Snapshot, admitted: &Admitted, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let filled = admitted.filled.as_deref();
+    match &snapshot.route(admitted.route).content {
+        Some(plan) => plan.reshape(filled, body),
+        None => Err(Code::Internal.into()),
+    }
+}
+
+/// What a response is refused with that has more bytes than [`reshapes`] said.
+#[must_use]
+pub fn reshape_too_large(bytes_max: u64) -> Refusal {
+    Refusal::new(Code::TransformResponse)
+        .with_detail(format!("at most {bytes_max} bytes are changed"))
 }
 
 /// Chooses an endpoint, another than those tried where there is one.

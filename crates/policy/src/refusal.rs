@@ -147,6 +147,14 @@ pub enum Code {
     TokenMissing,
     /// The whole exchange took longer than its `total` timeout.
     TotalTimeout,
+    /// The body to change is compressed.
+    TransformEncoded,
+    /// The request's body cannot be changed as its route says.
+    TransformRequest,
+    /// The response's body cannot be changed as its route says.
+    TransformResponse,
+    /// The request's body is larger than one that is changed.
+    TransformTooLarge,
     /// The endpoint's answer was not HTTP or broke its rules.
     UpstreamProtocol,
     /// The endpoint closed the connection before it answered.

@@ -29,7 +29,7 @@ pub use underscores::hold_to;
 pub(crate) use filled::fill;
 pub(crate) use forwarding::{Origin, forward, hops, is_forgeable};
 pub(crate) use hop::{has_token, strip_request, strip_response, strip_trailers};
-pub(crate) use template::Scope;
+pub(crate) use template::{Goes, Scope};
 pub(crate) use via::add_via;
 
 /// Changes of path and host. Of a redirect, they are where it leads.

@@ -3,12 +3,13 @@
 //!
 //! This file drives it; what each phase does is in a file of its own: `admit`, `prepare`,
 //! `attempts` (choose and judge), `settle`. Beside them is what only some exchanges meet:
-//! `connect`, `hold`, `delay`, `fallback`, `mirror`, `stored`.
+//! `connect`, `hold`, `delay`, `fallback`, `mirror`, `reshape`, `stored`.
 
 use std::cell::Cell;
 use std::future::{Future, ready};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
@@ -38,6 +39,7 @@ mod hold;
 mod marks;
 mod mirror;
 mod prepare;
+mod reshape;
 mod settle;
 mod stored;
 
@@ -92,6 +94,8 @@ struct Exchange {
     waiting: Option<Inbound>,
     /// How much of that body is to be held and judged before it goes anywhere.
     holds: Option<u64>,
+    /// The body of its response, where that was changed.
+    reshaped: Option<Bytes>,
     /// The client's connection, where it asked for an upgrade that policy allows.
     client: Option<OnUpgrade>,
     websocket: Option<WebSocket>,
@@ -156,7 +160,16 @@ impl Exchange {
             match fallback::after(self, &end, sent) {
                 Onward::Again(exchange) => self = exchange,
                 Onward::Answer(response) => return Ok(*response),
-                Onward::Deliver(exchange) => return Ok(exchange.answer(end)),
+                Onward::Deliver(mut exchange) => {
+                    let end = match end {
+                        Ok(delivered) if exchange.reshapes() => {
+                            // Boxed for the same reason.
+                            Box::pin(reshape::reshape(&mut exchange, delivered)).await
+                        }
+                        end => end,
+                    };
+                    return Ok(exchange.answer(end));
+                }
             }
         }
     }

@@ -124,6 +124,7 @@ fn closes(code: Code) -> bool {
             | Code::BodyTooLarge
             | Code::BodyTooSlow
             | Code::OpenapiBodyTooLarge
+            | Code::TransformTooLarge
             | Code::RequestTimeout
             | Code::Draining
     )

@@ -40,6 +40,7 @@ mod streams;
 mod tcp;
 mod tls;
 mod tokens;
+mod transforms;
 mod upgrades;
 mod upstreams;
 mod versions;

@@ -13,7 +13,6 @@ use weir_config::route::{Action as WrittenAction, Route as Written};
 use super::faults::Faults;
 use super::files::FileText;
 use super::routes::Scope;
-use crate::content::ContentPlan;
 use crate::openapi::{Api, OpenapiPlan};
 
 /// SHA-256 of a text, and whether its examples were wanted.
@@ -22,20 +21,15 @@ pub(crate) type ApiKey = ([u8; 32], bool);
 /// The documents of one compilation; `None` for one with faults, which are told once.
 pub(super) type Apis = RefCell<HashMap<ApiKey, Option<Arc<Api>>>>;
 
-/// Compiles what a route does with the content of its requests; `None` where that is nothing.
+/// Compiles what a route asks of its requests; `None` where it does not know its API.
 pub(super) fn compile(
     scope: &Scope<'_>,
     index: usize,
     written: &Written,
     faults: &mut Faults,
-) -> Option<Box<ContentPlan>> {
-    let openapi = written
-        .openapi
-        .as_ref()
-        .and_then(|openapi| plan(scope, index, written, openapi, faults))?;
-    Some(Box::new(ContentPlan {
-        openapi: Some(openapi),
-    }))
+) -> Option<OpenapiPlan> {
+    let openapi = written.openapi.as_ref()?;
+    plan(scope, index, written, openapi, faults)
 }
 
 fn plan(

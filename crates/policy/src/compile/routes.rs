@@ -19,10 +19,11 @@ use weir_config::{Document, Position};
 use super::faults::{Faults, did_you_mean};
 use super::files::Files;
 use super::openapi::Apis;
-use super::{limits, openapi, subsets};
+use super::{limits, openapi, subsets, transforms};
 use crate::auth::RouteAuth;
 use crate::cache::CachePlan;
 use crate::compress::RouteCompress;
+use crate::content::ContentPlan;
 use crate::cors::CorsPlan;
 use crate::live::Live;
 use crate::resilience::{RetryPlan, TimeoutPlan};
@@ -188,12 +189,13 @@ fn route(
     let action = action(scope, index, written, Some(places), faults);
     let versions = versions(index, written, &matcher, faults);
     let shaping = super::shaping::compile(scope, index, name, written, Some(places), faults);
+    let changes = transforms::compile(index, written, places, faults);
     warn_criticality(scope, index, &action, faults);
     if !attached {
         return None;
     }
     // Only here: files are those of the proxies that need them.
-    let content = openapi::compile(scope, index, written, faults);
+    let openapi = openapi::compile(scope, index, written, faults);
     let asks = |auth: &&Auth| auth.jwt.is_some() || !auth.claims.is_empty();
     let auth = written.auth.as_ref().filter(asks);
     // Sidecars store nothing: every caller has its own.
@@ -214,7 +216,7 @@ fn route(
         compress: RouteCompress::compile(written.compress.as_ref()),
         body_bytes_max: body_bytes_max(written, scope.role),
         shaping,
-        content,
+        content: ContentPlan::of(openapi, changes).map(Box::new),
         criticality: written.criticality,
         matcher,
         written: Some(index),
@@ -392,7 +394,7 @@ fn new_host(written: &WrittenTemplate, places: Places<'_>) -> Result<NewHost, St
 }
 
 /// What the places of a route's texts can be.
-fn places_hint(places: Places<'_>) -> String {
+pub(super) fn places_hint(places: Places<'_>) -> String {
     let parameters = places.pattern.parameters.iter();
     let parameters: Vec<_> = parameters
         .map(|(name, _)| format!("`{{{name}}}`"))

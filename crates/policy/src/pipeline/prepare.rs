@@ -57,6 +57,12 @@ pub(super) fn prepare(
     }
     set_host(route, admitted, host.as_ref(), head);
 
+    if let Some(plan) = &route.content
+        && admitted.upgrade.is_none()
+    {
+        plan.prepare(admitted.content.as_deref(), &mut head.headers);
+    }
+
     // What the route says, last: it may change anything above.
     let filled = admitted.filled.as_deref();
     let values = filled.map_or(&[][..], |filled| &filled.request_headers);

@@ -64,6 +64,10 @@ pub(super) const ALL: &[Code] = &[
     Code::TokenInvalid,
     Code::TokenMissing,
     Code::TotalTimeout,
+    Code::TransformEncoded,
+    Code::TransformRequest,
+    Code::TransformResponse,
+    Code::TransformTooLarge,
     Code::UpgradeRefused,
     Code::UpstreamProtocol,
     Code::UpstreamReset,
@@ -412,6 +416,28 @@ pub(super) fn row(code: Code) -> &'static Row {
             "total-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
             "The exchange took too long",
             "It did not end within `timeouts.total`.",
+        ) },
+        Code::TransformEncoded => const { &new(
+            "transform-encoded", StatusCode::UNSUPPORTED_MEDIA_TYPE, "http_request_error",
+            "A compressed body cannot be changed",
+            "The route has `transform.request`: send the JSON without `Content-Encoding`.",
+        ) },
+        Code::TransformRequest => const { &new(
+            "transform-request", StatusCode::BAD_REQUEST, "http_request_error",
+            "The body cannot be changed as it has to be",
+            "It is no JSON, has a field twice, or has a text or number where `transform.request` of \
+             the route needs an object.",
+        ) },
+        Code::TransformResponse => const { &new(
+            "transform-response", StatusCode::BAD_GATEWAY, "http_protocol_error",
+            "The service's answer cannot be changed as it has to be",
+            "It is no JSON although it says so, compressed, a part of a whole, larger than \
+             `transform.response.body_bytes_max`, or has a text or number where an object is needed.",
+        ) },
+        Code::TransformTooLarge => const { &new(
+            "transform-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",
+            "The body is too large to be changed",
+            "Raise `transform.request.body_bytes_max` of the route, or send less.",
         ) },
         Code::UpgradeRefused => const { &new(
             "upgrade-refused", StatusCode::BAD_REQUEST, "http_request_error",

@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 use crate::route::host;
 use crate::route::path::Rules;
 use crate::snapshot::Route;
+use crate::transform::FilledJson;
 
 /// A host that is the same for every request, or made from it.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub struct Filled {
     pub request_headers: Vec<Option<HeaderValue>>,
     /// Values of response headers, in the order of the plan's templates.
     pub response_headers: Vec<Option<HeaderValue>>,
+    /// Values of fields of the request's body.
+    pub(crate) request_json: FilledJson,
+    /// Values of fields of the response's body.
+    pub(crate) response_json: FilledJson,
 }
 
 /// Fills the templates of a route; `None` when it has none.
@@ -50,7 +55,8 @@ pub(crate) fn fill(
     let varies = rewrite.path.is_some()
         || host_varies
         || route.request_headers.varies()
-        || route.response_headers.varies();
+        || route.response_headers.varies()
+        || route.content.as_ref().is_some_and(|plan| plan.varies());
     if !varies {
         return Ok(None);
     }
@@ -75,11 +81,17 @@ pub(crate) fn fill(
     };
     let request_headers = headers(&route.request_headers, "request");
     let response_headers = headers(&route.response_headers, "response");
+    let (request_json, response_json) = match &route.content {
+        Some(plan) => plan.fill(values),
+        None => Default::default(),
+    };
     Ok(Some(Box::new(Filled {
         path,
         host,
         request_headers,
         response_headers,
+        request_json,
+        response_json,
     })))
 }
 

@@ -384,3 +384,21 @@ routes:
     ];
     assert_eq!(told, expected);
 }
+
+#[test]
+fn values_that_nothing_could_fill() {
+    check(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - { path: /a, to: s, transform: { request: { set: { /a: { b: ["{id}"] } } } } }
+  - { path: /b, to: s, transform: { response: { set: { /a: 1, /b: "{claim.sub}" } } } }
+"#,
+        &[
+            "5 routes[0].transform.request.set: the route's path has no parameter `id`",
+            "6 routes[1].transform.response.set: `{claim.sub}` needs a token, and this route asks \
+             for none",
+        ],
+    );
+}

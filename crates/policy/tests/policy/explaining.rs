@@ -372,3 +372,36 @@ routes:
         assert!(far.is_allowed(), "{far:?}");
     }
 }
+
+#[test]
+fn changes_of_bodies() {
+    let yaml = r#"
+listeners: { web: { bind: "127.0.0.1:8080" } }
+services: { s: { endpoints: ["127.0.0.1:1"] } }
+routes:
+  - path: "/a/{id}"
+    to: s
+    transform:
+      request: { remove: [/x, /y/0], rename: { /b: /c }, set: { /id: "{id}" } }
+      response: { set: { /v: 1 }, body_bytes_max: 2KiB }
+"#;
+    let snapshot = gateway(yaml);
+    let plain = explained(&snapshot, &get("/a/7"));
+    let response = ("a response leaves with another `/v`, at most 2048 bytes", 9);
+    assert_eq!(said(&plain, "transform"), [response]);
+    let upstream = plain.upstream.unwrap();
+    assert!(
+        upstream
+            .headers
+            .contains(&("accept-encoding".into(), "identity".into()))
+    );
+    let post = ExplainRequest {
+        method: "POST".into(),
+        headers: vec![("content-type".into(), "application/json".into())],
+        ..get("/a/7")
+    };
+    let posted = explained(&snapshot, &post);
+    let request = "its body leaves without `/x`, `/y/0`, `/b` as `/c`, with another `/id`, at most \
+                   1048576 bytes";
+    assert_eq!(said(&posted, "transform"), [(request, 8), response]);
+}

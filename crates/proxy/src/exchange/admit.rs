@@ -105,6 +105,7 @@ impl Exchange {
             sends_again: false,
             waiting: None,
             holds,
+            reshaped: None,
             client,
             websocket,
             marks,

@@ -49,12 +49,13 @@ pub(super) async fn hold(
     let whole = held.rest.is_none().then_some(&held.bytes[..]);
     let judged = pipeline::receive(&installed.snapshot, &mut exchange.admitted, whole);
     note(&mut exchange.ledger, &exchange.admitted);
-    if let Err(refusal) = judged {
-        return Err(Box::new(refuse(exchange, &(refusal, Termination::Refused))));
-    }
-    let body = match held.rest {
-        None => Inbound::from(held.bytes),
-        Some(rest) => rest.behind(held.bytes),
+    let body = match (judged, held.rest) {
+        (Err(refusal), _) => {
+            return Err(Box::new(refuse(exchange, &(refusal, Termination::Refused))));
+        }
+        (Ok(Some(changed)), _) => Inbound::from(Bytes::from(changed)),
+        (Ok(None), None) => Inbound::from(held.bytes),
+        (Ok(None), Some(rest)) => rest.behind(held.bytes),
     };
     if let Then::Answer(response) = &mut exchange.admitted.then {
         let mut response = std::mem::take(&mut **response);

@@ -70,6 +70,7 @@ impl Exchange {
             deadlines,
             client,
             websocket,
+            reshaped,
             ..
         } = *self;
         if let Then::Forward(plan) = admitted.then {
@@ -117,12 +118,20 @@ impl Exchange {
             total_until: deadlines.total_until.filter(|_| !lasts),
             bytes_max: terms.bytes_max,
         };
-        let reply = match sink {
-            None => {
+        let reply = match (sink, reshaped) {
+            // It was read to its end already.
+            (_, Some(body)) => {
+                match &intake {
+                    Some(intake) if !intake.is_complete() => intake.abandon(),
+                    _ => stored::give_back(&connection.worker, &incoming, line),
+                }
+                Reply::full(body, Some(ledger))
+            }
+            (None, None) => {
                 let download = Download::new(incoming, call, line, intake, ledger, patience);
                 Reply::stream(download)
             }
-            Some((sink, instead)) => {
+            (Some((sink, instead)), None) => {
                 cache::tell(&mut head.headers, sink.how());
                 let permit = ledger.permit.take();
                 let feeding = cache::start(sink, (incoming, line), patience, permit);
