@@ -61,7 +61,8 @@ object! {
         /// counted.
         pub client_connections_max: u32 =
             defaulted(whole(1, CONNECTIONS_MAX), CLIENT_CONNECTIONS),
-        /// How long a connection may stand idle between requests.
+        /// How long a connection may stand idle between requests, and how long a client may take
+        /// nothing of a response: over HTTP/2 only that stream ends then.
         pub idle_timeout: Duration = defaulted(duration(), IDLE_TIMEOUT),
         /// Bytes per second that a client must manage, sending a body or taking a response, once it
         /// has kept the gateway waiting for 10 s; `0B` for any. A body that is slower is refused

@@ -19,6 +19,7 @@ mod upload;
 pub use copy::{Copied, CopyFault};
 pub(crate) use copy::{CopyFate, Lag};
 pub(crate) use reply::{Download, Patience};
+pub(crate) use reply::{Polled, take_polled};
 pub use reply::{Reply, ReplyError};
 pub(crate) use upload::{Intake, IntakeEnd, Upload};
 

@@ -208,8 +208,11 @@ impl Ledger {
 
     /// How it ended when nobody said so: it was dropped on the way.
     fn dropped(&self) -> Termination {
-        if self.worker().stopping.get() {
+        if self.connection.is_cut_off() {
             return Termination::Drained;
+        }
+        if let Some(termination) = self.worker().ends_as.get() {
+            return termination;
         }
         let unfinished = |intake: &Rc<Intake>| !intake.is_complete();
         let sending = self.holding || self.intake.as_ref().is_some_and(unfinished);

@@ -35,6 +35,7 @@ mod greet;
 mod hello;
 mod http;
 mod service;
+mod streams;
 mod watch;
 
 pub(crate) use service::ConnectionService;
@@ -85,6 +86,8 @@ pub(crate) struct ClientConnection {
     /// What the meter said when it fell idle: more reads mean that a request is coming.
     idle_reads: Cell<u64>,
     leaving: Cell<Option<(Leaving, u64)>>,
+    /// It was waited for long enough.
+    cut_off: Cell<bool>,
     driver: RefCell<Option<Waker>>,
 }
 
@@ -122,6 +125,7 @@ impl ClientConnection {
             idle_since: Cell::new(worker.clock.now().nanos),
             idle_reads: Cell::new(0),
             leaving: Cell::new(None),
+            cut_off: Cell::new(false),
             driver: RefCell::default(),
         });
         worker.connected(&connection);
@@ -184,6 +188,19 @@ impl ClientConnection {
         if let Some(driver) = &*self.driver.borrow() {
             driver.wake_by_ref();
         }
+    }
+
+    /// Ends it, whatever is under way.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.set(true);
+        if let Some(driver) = &*self.driver.borrow() {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Whether what ends on it now is cut off by the end of the process.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.get() || self.worker.stopping.get()
     }
 
     /// Whether its next response is its last.
@@ -323,7 +340,12 @@ async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes)
         connection.leave(leaving);
     }
     let http = if connection.http2 {
-        Http::h2(wire.guarded().coalescing(), service, bounds)
+        Http::h2(
+            &connection.worker,
+            wire.guarded().coalescing(),
+            service,
+            bounds,
+        )
     } else {
         Http::h1(wire.inspected(bounds.framing()), service, bounds)
     };
@@ -343,6 +365,9 @@ where
     let mut watch = Watch::new(connection, bounds);
     let end = poll_fn(|cx| {
         watch.register(cx);
+        if connection.cut_off.get() {
+            return Poll::Ready("drained");
+        }
         if watch.goes_away() {
             http.shut_down();
         }

@@ -2,7 +2,7 @@
 //! client agree, both sides are joined byte by byte.
 //!
 //! A joined connection is pinned to nothing of the configuration; it counts as an exchange until it
-//! ends, so that draining waits for it.
+//! ends, so that draining waits for it, and is ended with the drain.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::connect::Open;
 use crate::pool::Line;
 use crate::record::Ledger;
 use crate::tunnel::{End, both_ways};
+use crate::worker::Worker;
 
 /// Joins both sides once hyper lets go of them.
 pub(crate) fn join(
@@ -52,17 +53,19 @@ pub(crate) fn pass_on(client: OnUpgrade, mut open: Open, mut ledger: Box<Ledger>
         };
         let (mut received, mut sent) = (0, 0);
         let moved = |from_client, from_endpoint| (received, sent) = (from_client, from_endpoint);
-        let end = both_ways(ledger.worker(), &mut client, &mut open.socket, idle, moved).await;
-        let termination = match end {
-            End::Whole => Termination::Upgraded,
-            End::Idle => Termination::IdleTimeout,
-            End::Client => {
+        let worker = ledger.worker();
+        let joined = both_ways(worker, &mut client, &mut open.socket, idle, moved);
+        let termination = match until_drained(worker, joined).await {
+            None => Termination::Drained,
+            Some(End::Whole) => Termination::Upgraded,
+            Some(End::Idle) => Termination::IdleTimeout,
+            Some(End::Client) => {
                 // It must not take what broke off for the end.
                 open.socket.reset();
                 Termination::ClientGoneDuringBody
             }
-            End::Endpoint { .. } if sent == 0 => Termination::UpstreamResetBeforeBytes,
-            End::Endpoint { .. } => Termination::UpstreamResetAfterBytes,
+            Some(End::Endpoint { .. }) if sent == 0 => Termination::UpstreamResetBeforeBytes,
+            Some(End::Endpoint { .. }) => Termination::UpstreamResetAfterBytes,
         };
         ledger.received(received);
         ledger.end(termination, sent);
@@ -78,12 +81,23 @@ async fn tunnel(
     let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
     let mut bytes = 0;
     let moved = |_, sent| bytes = sent;
-    let end = both_ways(ledger.worker(), &mut client, &mut endpoint, idle, moved).await;
-    let termination = match end {
-        End::Whole | End::Endpoint { answered: true } => Termination::Upgraded,
-        End::Client => Termination::ClientGoneDuringBody,
-        End::Endpoint { answered: false } => Termination::UpstreamResetAfterBytes,
-        End::Idle => Termination::UpstreamStalled,
+    let worker = ledger.worker();
+    let joined = both_ways(worker, &mut client, &mut endpoint, idle, moved);
+    let termination = match until_drained(worker, joined).await {
+        None => Termination::Drained,
+        Some(End::Whole | End::Endpoint { answered: true }) => Termination::Upgraded,
+        Some(End::Client) => Termination::ClientGoneDuringBody,
+        Some(End::Endpoint { answered: false }) => Termination::UpstreamResetAfterBytes,
+        Some(End::Idle) => Termination::UpstreamStalled,
     };
     (termination, bytes)
+}
+
+/// How it ends; `None` when it is cut off at the end of a drain.
+async fn until_drained(worker: &Worker, joined: impl Future<Output = End>) -> Option<End> {
+    tokio::select! {
+        biased;
+        () = worker.tunnels_end.notified() => None,
+        end = joined => Some(end),
+    }
 }

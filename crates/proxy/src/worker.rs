@@ -19,6 +19,7 @@ use weir_policy::balance::Members;
 use weir_process::memory;
 use weir_telemetry::Registry;
 use weir_telemetry::access_log::AccessLog;
+use weir_telemetry::termination::Termination;
 
 use crate::alarm::Alarms;
 use crate::cache::Cache;
@@ -105,6 +106,8 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<WorkerStats>,
     /// The worker is about to be dropped: what ends now was drained.
     pub(crate) stopping: Cell<bool>,
+    /// How exchanges end that are dropped now.
+    pub(crate) ends_as: Cell<Option<Termination>>,
     registry: Registry,
     roster: RefCell<Roster>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -112,7 +115,7 @@ pub(crate) struct Worker {
     connections: RefCell<HashMap<u64, Weak<ClientConnection>>>,
     /// Connections that are being passed on.
     tunnels: Cell<i64>,
-    /// They have been waited for long enough.
+    /// They have been waited for long enough, and upgraded connections with them.
     pub(crate) tunnels_end: Notify,
     /// What tunnels read into, one at a time.
     scratch: RefCell<Vec<u8>>,
@@ -149,6 +152,7 @@ impl Worker {
             checks: Checks::default(),
             stats,
             stopping: Cell::new(false),
+            ends_as: Cell::new(None),
             registry: registry.clone(),
             roster: RefCell::default(),
             installed: RefCell::default(),
@@ -307,14 +311,17 @@ impl Worker {
                 }
             };
             let _ = tokio::time::timeout_at(until, gone).await;
-            // What is passed on has no end of its own: it is ended while somebody records it.
+            // What is left is ended now, while somebody records it.
             worker.tunnels_end.notify_waiters();
+            for connection in worker.live_connections() {
+                connection.cut_off();
+            }
             let ended = async {
-                while worker.tunnels.get() > 0 {
+                while !worker.connections.borrow().is_empty() || worker.tunnels.get() > 0 {
                     worker.connection_closed.notified().await;
                 }
             };
-            let _ = tokio::time::timeout(TUNNELS_END_TIME_MAX, ended).await;
+            let _ = tokio::time::timeout(CUT_OFF_TIME_MAX, ended).await;
             worker.log.flush();
             let _ = done.send(());
         });
@@ -444,8 +451,8 @@ const SLEPT_WORTH_IT: u32 = 64;
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(3);
 /// Copied at once in each direction of a tunnel.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// How long tunnels may take to end when they are told to.
-const TUNNELS_END_TIME_MAX: Duration = Duration::from_millis(100);
+/// How long what is cut off may take to end.
+const CUT_OFF_TIME_MAX: Duration = Duration::from_millis(500);
 /// Access-log lines wait no longer than this for their buffer to fill.
 const LOG_FLUSH_AFTER: Duration = Duration::from_millis(250);
 /// How often idle connections to endpoints are looked through, while there are any.

@@ -10,6 +10,7 @@ mod compression;
 mod cors;
 mod deadlines;
 mod dns;
+mod drains;
 mod failures;
 mod fallbacks;
 mod faults;

@@ -1,11 +1,13 @@
-//! Clients that are slow on purpose: a body that drips, a response that is hardly read.
+//! Clients that are slow on purpose: a body that drips, a response that is hardly read, or not.
 
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use weir_e2e::DEADLINE;
 use weir_e2e::lone::{Lone, Place};
-use weir_testkit::upstream::{Reply, Upstream};
+use weir_testkit::eventually::eventually;
+use weir_testkit::upstream::{Reply, Script, Upstream};
 
 async fn gateway_to(upstream: &Upstream, option: &str) -> Lone {
     let place = Place::new();
@@ -116,4 +118,79 @@ async fn a_response_that_is_hardly_read_is_cut_off() {
     let took = cut.expect("it is cut off");
     assert!(took >= GRACE - Duration::from_secs(1), "{took:?}");
     assert_eq!(left, None);
+}
+
+/// Takes so many bytes of a response on one stream, `pause` apart, while the others of its
+/// connection are busy. How many came, and how the stream ended.
+async fn take(gateway: &Lone, path: &str, bytes: usize, pause: Duration) -> (usize, Taken) {
+    let stream = TcpStream::connect(gateway.web()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let get = |path: &str| http::Request::get(gateway.url(path)).body(()).unwrap();
+    sender = sender.ready().await.unwrap();
+    let (response, _) = sender.send_request(get(path), true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let start = Instant::now();
+    let (mut came, mut released) = (0, Instant::now());
+    let taken = loop {
+        match tokio::time::timeout(Duration::from_millis(50), body.data()).await {
+            Ok(Some(Ok(data))) => came += data.len(),
+            Ok(None) => break Taken::Whole,
+            Ok(Some(Err(error))) => break Taken::Reset(error.reason(), start.elapsed()),
+            Err(_) => {
+                sender = sender.ready().await.unwrap();
+                let (response, _) = sender.send_request(get("/small"), true).unwrap();
+                assert_eq!(response.await.unwrap().status(), 200);
+            }
+        }
+        if released.elapsed() >= pause {
+            released = Instant::now();
+            // As much as has come, so that the library tells the other side.
+            let free = body.flow_control().used_capacity().min(bytes);
+            body.flow_control().release_capacity(free).unwrap();
+        }
+    };
+    // The connection is as good as before.
+    let (response, _) = sender.send_request(get("/small"), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), 200);
+    driver.abort();
+    (came, taken)
+}
+
+#[derive(Debug, PartialEq)]
+enum Taken {
+    Reset(Option<h2::Reason>, Duration),
+    Whole,
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_takes_nothing_is_reset_beside_busy_ones() {
+    let upstream = Upstream::start(Script::by(|request| match request.path.as_str() {
+        "/small" => Reply::ok(""),
+        "/steady" => Reply::ok("x".repeat(200_000)),
+        _ => Reply::ok("x".repeat(4 * 1024 * 1024)),
+    }));
+    let gateway = gateway_to(&upstream, ", idle_timeout: 1s").await;
+    let never = Duration::from_secs(3600);
+    let (came, taken) = take(&gateway, "/stuck", 0, never).await;
+    assert_eq!(came, 65_535, "the window that a client opens unasked");
+    let Taken::Reset(reason, after) = taken else {
+        panic!("{taken:?}");
+    };
+    assert_eq!(reason, Some(h2::Reason::CANCEL));
+    assert!(after >= Duration::from_millis(900), "{after:?}");
+    let line = gateway.logged("/stuck").await;
+    assert_eq!(line["termination"], "client-timeout", "{line}");
+    assert_eq!(line["status"], 200, "{line}");
+    eventually(DEADLINE, async || {
+        let metrics = gateway.metrics().await;
+        metrics.sum("weir_upstream_requests_active", &[]) == 0.0
+    })
+    .await;
+
+    // Three pauses, each shorter than the deadline, and together longer.
+    let pause = Duration::from_millis(500);
+    let (came, taken) = take(&gateway, "/steady", 65_535, pause).await;
+    assert_eq!((came, taken), (200_000, Taken::Whole));
 }

@@ -3,6 +3,7 @@
 //!
 //! Both happen on drop at the latest, so that a client which goes away is recorded too.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -62,6 +63,25 @@ pub enum ReplyError {
     Upstream(#[source] hyper::Error),
 }
 
+/// What a body said when it was asked for its next frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Polled {
+    /// Here it is, or the end.
+    Frame,
+    /// There is none yet.
+    Pending,
+}
+
+thread_local! {
+    /// What the body that was asked last on this thread has said.
+    static POLLED: Cell<Option<Polled>> = const { Cell::new(None) };
+}
+
+/// What the body that was asked last on this thread has said since this was called before.
+pub(crate) fn take_polled() -> Option<Polled> {
+    POLLED.take()
+}
+
 impl Reply {
     /// A body given whole; `ledger` is settled when hyper has taken it.
     pub(crate) fn full(data: Bytes, ledger: Option<Box<Ledger>>) -> Self {
@@ -96,7 +116,7 @@ impl Body for Reply {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
-        match &mut self.get_mut().0 {
+        let polled = match &mut self.get_mut().0 {
             Kind::Compressed(body) => body.poll_frame(cx),
             Kind::Full { data, ledger, sent } => {
                 // In pieces, so that the exchange goes on as long as the client takes it.
@@ -116,7 +136,12 @@ impl Body for Reply {
             }
             Kind::Filling(filling) => filling.poll_frame(cx),
             Kind::Stream(download) => download.poll_frame(cx),
-        }
+        };
+        POLLED.set(Some(match &polled {
+            Poll::Pending => Polled::Pending,
+            Poll::Ready(_) => Polled::Frame,
+        }));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
@@ -14,10 +15,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::LocalExec;
+use super::streams::StreamExec;
 use crate::body::{Never, Reply};
 use crate::wire::Wire;
-use crate::worker::Bounds;
+use crate::worker::{Bounds, Worker};
 
 type Io = TokioIo<Wire>;
 
@@ -27,7 +28,7 @@ where
     S: HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
 {
     H1(Http1<S>),
-    H2(Pin<Box<http2::Connection<Io, S, LocalExec>>>),
+    H2(Pin<Box<http2::Connection<Io, S, StreamExec>>>),
 }
 
 /// An HTTP/1 connection.
@@ -61,8 +62,8 @@ where
         })
     }
 
-    pub(super) fn h2(wire: Wire, service: S, bounds: Bounds) -> Self {
-        let http = h2_builder(bounds).serve_connection(TokioIo::new(wire), service);
+    pub(super) fn h2(worker: &Rc<Worker>, wire: Wire, service: S, bounds: Bounds) -> Self {
+        let http = h2_builder(worker, bounds).serve_connection(TokioIo::new(wire), service);
         Self::H2(Box::pin(http))
     }
 
@@ -179,8 +180,11 @@ fn h1_builder(bounds: Bounds) -> http1::Builder {
     builder
 }
 
-fn h2_builder(bounds: Bounds) -> http2::Builder<LocalExec> {
-    let mut builder = http2::Builder::new(LocalExec);
+fn h2_builder(worker: &Rc<Worker>, bounds: Bounds) -> http2::Builder<StreamExec> {
+    let mut builder = http2::Builder::new(StreamExec {
+        worker: Rc::clone(worker),
+        idle: bounds.idle_timeout,
+    });
     builder
         .timer(TokioTimer::new())
         // WebSockets (RFC 8441); whatever else is asked for so is refused.

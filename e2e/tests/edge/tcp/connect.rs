@@ -422,3 +422,17 @@ async fn an_explanation_says_where_a_tunnel_leads() {
     let refused = explained("other.internal").await;
     assert_eq!(refused["answer"]["code"], "connect-refused", "{refused}");
 }
+
+#[tokio::test]
+async fn the_end_of_a_drain_ends_them() {
+    let place = Place::new().arg("--drain=1s");
+    let mut gateway = gateway_with(place, echo().await, "", "").await;
+    let mut stream = tunnel(&gateway).await;
+    assert_eq!(said(&mut stream, "hello").await, "hello");
+    gateway.process.signal(Signal::SIGTERM);
+    let end = timeout(DEADLINE, stream.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    gateway.proxy.process.wait_exit(DEADLINE).await;
+    let line = line(&gateway).await;
+    assert_eq!(line["termination"], "drained", "{line}");
+}
