@@ -67,7 +67,9 @@ for mode in H B R; do
   test=$!
   slowest=0
   while kill -0 "$test" 2>/dev/null; do
-    took=$(curl -sS -o /dev/null -m 5 -w '%{http_code} %{time_total}' "http://127.0.0.1:$edge/")
+    # From an address of its own: the thousand are all that `client_connections_max` grants theirs.
+    took=$(curl -sS -o /dev/null -m 5 --interface 127.0.0.2 -w '%{http_code} %{time_total}' \
+      "http://127.0.0.1:$edge/" || true)
     [ "${took%% *}" = 200 ] || { echo "-$mode: a client got ${took%% *}"; failed=1; }
     slowest=$(printf '%s\n%s\n' "$slowest" "${took##* }" | sort -g | tail -1)
     sleep 0.5
