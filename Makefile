@@ -72,6 +72,10 @@ conformance: build ## Independent suites through the gateway: WebSocket, HTTP ca
 compare: dist ## CPU per request of the gateway beside nginx and HAProxy, one run
 	@benches/compare.sh
 
+.PHONY: instructions
+instructions: dist ## Instructions per request of the gateway, by callgrind: repeatable to one in a hundred
+	@benches/instructions.sh
+
 .PHONY: clean
 clean: ## Remove what was built and the state of `make up`
 	$(CARGO) clean
