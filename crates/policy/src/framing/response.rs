@@ -64,7 +64,7 @@ impl HeadLines {
     /// A line ends with a line feed alone.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
         while self.is_head && !bytes.is_empty() {
-            let end = bytes.iter().position(|&byte| byte == b'\n');
+            let end = memchr::memchr(b'\n', bytes);
             let line = &bytes[..end.unwrap_or(bytes.len())];
             if !self.has_status {
                 self.read_status(line);
