@@ -92,6 +92,12 @@ pub const COMPRESS_BYTES_MIN_MAX: u64 = 1024 * 1024 * 1024;
 pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Most header fields of a response, as most clients and proxies take.
 pub const RESPONSE_HEADER_COUNT_MAX: usize = 100;
+/// Most interim responses (1xx) of one request that are passed on. Servers send one or two; more
+/// are dropped.
+pub const INTERIM_RESPONSES_MAX: u32 = 16;
+/// Largest header section of an interim response, bytes: they wait in memory for a client that does
+/// not read. A larger one is dropped.
+pub const INTERIM_HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Largest body of a fixed answer, bytes: it stands in the document.
 pub const RESPOND_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Largest response cache that can be allowed, bytes: more than any machine has, so that a slip of

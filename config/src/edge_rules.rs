@@ -1,4 +1,5 @@
-//! What a listener does about paths and header names that not everybody reads alike.
+//! What a listener does about paths, header names and interim responses that not everybody reads
+//! alike.
 
 use crate::declare::{defaulted, object, place, words};
 use crate::position::Position;
@@ -58,5 +59,15 @@ words! {
         Drop (default) = "drop",
         /// 400 with `bad-header`.
         Reject = "reject",
+    }
+}
+
+words! {
+    /// Which clients get the interim responses of services.
+    pub enum InterimResponses: Default {
+        /// None.
+        Drop = "drop",
+        /// Those that speak HTTP/1.1.
+        Forward (default) = "forward",
     }
 }

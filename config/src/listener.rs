@@ -8,7 +8,7 @@ use crate::bounds::{CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_COUNT_MAX, URI_BYT
 use crate::compress::Compress;
 use crate::declare::{defaulted, empty, object, optional, place, required};
 use crate::decode::{Complaint, Decoder};
-use crate::edge_rules::{Paths, Underscores};
+use crate::edge_rules::{InterimResponses, Paths, Underscores};
 use crate::pattern::HostPattern;
 use crate::position::Position;
 use crate::proxy_protocol::ProxyProtocolFrom;
@@ -54,6 +54,10 @@ object! {
         /// `X-Forwarded-For` as one, so a client could say what only a proxy may.
         pub headers_with_underscores: Underscores =
             defaulted(word::<Underscores>(), Underscores::Drop),
+        /// Which clients get the interim responses of services (`103 Early Hints`, 102; all of 1xx
+        /// but 100 and 101) as they come. Clients of HTTP/1.0 never do.
+        pub interim_responses: InterimResponses =
+            defaulted(word::<InterimResponses>(), InterimResponses::Forward),
         /// Most connections at once; more are closed as they come.
         pub connections_max: u32 = defaulted(whole(1, CONNECTIONS_MAX), CONNECTIONS),
         /// Most connections of one client at once: an IPv4 address, or the /64 network of an IPv6
@@ -109,6 +113,7 @@ impl Listener {
             uri_bytes_max: URI_BYTES,
             paths: Paths::default(),
             headers_with_underscores: Underscores::default(),
+            interim_responses: InterimResponses::default(),
             connections_max: CONNECTIONS,
             client_connections_max: CLIENT_CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,

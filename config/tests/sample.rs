@@ -14,7 +14,7 @@ use weir_config::auth::Jwks;
 use weir_config::balance::{Balance, RingHash};
 use weir_config::criticality::Criticality;
 use weir_config::document::{AccessLogTarget, Forwarded};
-use weir_config::edge_rules::{Paths, Underscores};
+use weir_config::edge_rules::{InterimResponses, Paths, Underscores};
 use weir_config::grpc::GrpcStatus;
 use weir_config::limit::LimitKey;
 use weir_config::listener::Listener;
@@ -93,6 +93,7 @@ fn the_sample_of_the_design() {
     assert_eq!(listener.client_rate_min, Size::kib(1));
     assert_eq!(listener.paths, Paths::default());
     assert_eq!(listener.headers_with_underscores, Underscores::Drop);
+    assert_eq!(listener.interim_responses, InterimResponses::Forward);
     assert_eq!(listener.idle_timeout, Duration::from_secs(75));
 
     let names: Vec<&str> = document

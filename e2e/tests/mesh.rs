@@ -103,6 +103,25 @@ async fn a_service_calls_another_by_name_through_both_sidecars() {
 }
 
 #[tokio::test]
+async fn interim_responses_come_through_gateway_and_sidecar() {
+    let stand = Stand::start().await;
+    let web = free_addr();
+    stand.apply(&users_at(web)).await;
+    let users = Upstream::start(Reply::ok("ok").interim(103, &[("link", "</a>")]));
+    let _sidecar = stand.sidecar("users", users.addr()).start().await;
+    stand.wait_for_healthy("users", 1).await;
+    let _gateway = stand.gateway_named("edge").start().await;
+
+    let sent = "GET /users/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = raw(web, sent, DEADLINE).await.text();
+    let (hint, response) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(hint.starts_with("HTTP/1.1 103 Early Hints\r\n"), "{answer}");
+    assert!(hint.contains("link: </a>"), "{answer}");
+    assert_eq!(hint.matches("via: 1.1 weir").count(), 2, "{answer}");
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn the_inbound_listener_takes_certificates_of_the_mesh_alone() {
     let stand = Stand::start().await;
     stand.apply("services: { users: { mesh: users } }\n").await;

@@ -30,6 +30,7 @@ pub(crate) mod admit;
 pub(crate) mod answer;
 pub(crate) mod asks;
 mod client;
+pub mod interim;
 mod prepare;
 
 /// A request that may go on, and what was learned about it.

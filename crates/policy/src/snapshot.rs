@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use weir_config::balance::{Balance, Sticky};
 use weir_config::criticality::Criticality;
 use weir_config::document::{AccessLog, Forwarded};
-use weir_config::edge_rules::Underscores;
+use weir_config::edge_rules::{InterimResponses, Underscores};
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Breaker, BreakerScope};
@@ -102,6 +102,8 @@ pub struct Listener {
     pub paths: Rules,
     /// What it does about header names with `_`.
     pub underscores: Underscores,
+    /// Which clients get the interim responses of services.
+    pub interim: InterimResponses,
     /// The routes attached to it.
     pub table: RouteTable,
     /// What it does with connections before, or instead of, HTTP.

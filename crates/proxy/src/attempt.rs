@@ -22,6 +22,7 @@ use crate::body::{Intake, IntakeEnd, Upload};
 use crate::call;
 use crate::clock;
 use crate::connect::{self, Plan};
+use crate::interim::{Interim, Relay};
 use crate::outcome;
 use crate::pool::{Lane, Line};
 use crate::websocket;
@@ -158,6 +159,8 @@ pub(crate) struct Try<'a> {
     pub(crate) beside: bool,
     /// Whether `head` is wanted again after a failure that may have reached the endpoint.
     pub(crate) keep_head: bool,
+    /// Who passes its interim responses on to a client.
+    pub(crate) relay: Option<&'a Relay<'a>>,
 }
 
 /// Makes one attempt. `head` is `Some` before, and after whenever another attempt could use it.
@@ -187,11 +190,12 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
             // The caller asked for an attempt it kept no head for.
             return failed(FailureKind::Reset, true);
         };
+        let interim = this.relay.and_then(Relay::listen);
         let answer = pin!(match &mut line {
-            Line::H1(line) => Either::Left(line.send(request)),
+            Line::H1(line) => Either::Left(line.send(request, interim.as_ref())),
             Line::H2(line) => Either::Right(line.send(with_authority(request))),
         });
-        this.answered(answer).await
+        this.answered(answer, interim.as_ref()).await
     };
     match end {
         Ok(Ok(response)) if is_too_large(response.headers()) => {
@@ -250,15 +254,20 @@ impl Try<'_> {
         Some(request)
     }
 
-    /// Waits for the answer until the first deadline.
+    /// Waits for the answer until the first deadline; interim responses do not move it.
     async fn answered(
         &self,
         mut answer: Pin<&mut impl Future<Output = Answer>>,
+        interim: Option<&Interim>,
     ) -> Result<Answer, Expiry> {
         let mut alarm = None;
         let intake = self.intake.map(|intake| &**intake);
         let end = poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            let polled = answer.as_mut().poll(cx);
+            if let (Some(relay), Some(interim)) = (self.relay, interim) {
+                relay.pass_on(interim, cx.waker());
+            }
+            if let Poll::Ready(answer) = polled {
                 return Poll::Ready(Ok(answer));
             }
             loop {

@@ -249,6 +249,7 @@ impl Check {
             began,
             keep_head: false,
             beside: false,
+            relay: None,
         };
         match attempt::attempt(&attempt, &mut Some(head)).await {
             Attempted::Response(response, line) => Ok((response, line)),

@@ -22,6 +22,7 @@ use weir_telemetry::termination::Termination;
 use crate::attempt::Deadlines;
 use crate::body::{Inbound, Intake, Never, Reply};
 use crate::cache::Visit;
+use crate::interim::{Recipient, Relay};
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
@@ -100,6 +101,8 @@ struct Exchange {
     client: Option<OnUpgrade>,
     websocket: Option<WebSocket>,
     marks: Marks,
+    /// Who gets interim responses.
+    recipient: Recipient,
     /// On routes that store their answers.
     visit: Option<Box<Visit>>,
 }
@@ -143,6 +146,13 @@ impl Exchange {
                     Termination::Internal,
                 ));
             };
+            let relay = Relay {
+                connection: &this.connection,
+                entry: &this.entry,
+                route: this.admitted.route,
+                service: plan.service,
+                recipient: &this.recipient,
+            };
             let attempts = Attempts {
                 worker: &this.connection.worker,
                 entry: &this.entry,
@@ -152,6 +162,7 @@ impl Exchange {
                 began: this.entered,
                 before: this.before,
                 keep_head: this.sends_again,
+                relay: &relay,
                 sent: Cell::new(false),
             };
             let end = attempts.run(&mut this.ledger, &mut this.head).await;

@@ -183,6 +183,7 @@ async fn send(
         began,
         keep_head: false,
         beside: false,
+        relay: None,
     };
     match attempt::attempt(&attempt, &mut Some(head)).await {
         Attempted::Response(response, line) => Some((response, line)),

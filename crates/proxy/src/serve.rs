@@ -156,6 +156,16 @@ impl ClientConnection {
         self.meter.left();
     }
 
+    /// Sends a client of HTTP/1 this message before the response to its request. `false`: it has
+    /// not taken what was sent before.
+    pub(crate) fn tell_between(&self, message: &[u8]) -> bool {
+        let told = self.meter.offer(message);
+        if told && let Some(driver) = &*self.driver.borrow() {
+            driver.wake_by_ref();
+        }
+        told
+    }
+
     /// An exchange has ended.
     pub(crate) fn ended(&self, now: Moment) {
         self.meter.stays();

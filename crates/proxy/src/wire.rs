@@ -17,9 +17,11 @@ use weir_policy::framing::{Bounds, Fault};
 use crate::clock;
 use crate::pace::Pace;
 
+mod between;
 mod guard;
 mod inspector;
 
+use between::Between;
 use guard::Guard;
 use inspector::Inspector;
 
@@ -143,6 +145,8 @@ pub(crate) struct Meter {
     abuse: AtomicU8,
     /// Since when it is only waited for the client to close, nanoseconds; 0 for not.
     lingers_since: AtomicU64,
+    /// What is sent between hyper's messages.
+    between: Between,
 }
 
 impl Meter {
@@ -177,6 +181,12 @@ impl Meter {
     /// Since when it is only waited for the client to close.
     pub(crate) fn lingers_since(&self) -> Option<u64> {
         Some(self.lingers_since.load(Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// Sends a whole message before everything that hyper writes from now on. To be called while
+    /// the only exchange under way waits for its response. `false`: it cannot be sent now.
+    pub(crate) fn offer(&self, message: &[u8]) -> bool {
+        self.between.offer(message)
     }
 
     /// What the client did too often.
@@ -328,7 +338,11 @@ impl Wire {
             Socket::Tls(stream) => !stream.get_ref().1.wants_write(),
         };
         let blocked = self.meter.as_ref().and_then(|meter| meter.blocked_since());
-        read && written && blocked.is_none() && self.prefix.is_empty()
+        let between = self
+            .meter
+            .as_ref()
+            .is_some_and(|it| it.between.is_waiting());
+        read && written && blocked.is_none() && !between && self.prefix.is_empty()
     }
 
     /// Takes back what was inspected and read, and not used.
@@ -336,6 +350,25 @@ impl Wire {
         if let Some(inspector) = &mut self.inspector {
             inspector.unread(bytes);
         }
+    }
+
+    /// To an HTTP/1 client, what goes between hyper's messages goes now.
+    fn poll_between(&mut self, cx: &mut Context<'_>, flushed: bool) -> Poll<io::Result<()>> {
+        let (Some(_), Some(meter)) = (&self.inspector, &self.meter) else {
+            return Poll::Ready(Ok(()));
+        };
+        let between = &meter.between;
+        if flushed {
+            between.flushed();
+        }
+        if between.is_waiting() {
+            let wrote = |count| meter.wrote(count);
+            ready!(between.poll_write(&mut self.socket, cx, wrote))?;
+        }
+        if !flushed {
+            between.writing();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn yields(&mut self, cx: &Context<'_>) -> bool {
@@ -403,6 +436,7 @@ impl AsyncWrite for Wire {
         if self.yields(cx) {
             return Poll::Pending;
         }
+        ready!(self.poll_between(cx, false))?;
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
         if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
             guard.wrote([buf], *count);
@@ -418,6 +452,7 @@ impl AsyncWrite for Wire {
         if self.yields(cx) {
             return Poll::Pending;
         }
+        ready!(self.poll_between(cx, false))?;
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
             guard.wrote(bufs.iter().map(|buf| &**buf), *count);
@@ -430,6 +465,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_between(cx, true))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 

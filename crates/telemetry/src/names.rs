@@ -189,6 +189,8 @@ metrics! {
         "Attempts that failed, by reason.";
     UPSTREAM_RESPONSE_START: Histogram = "weir_upstream_response_start_seconds" [SERVICE],
         "Time from the start of an attempt to the head of its response.";
+    INTERIM_RESPONSES: Counter = "weir_upstream_interim_responses_total" [SERVICE, OUTCOME],
+        "Interim responses (1xx) of endpoints: passed-on, or why their client did not get them.";
     UPSTREAM_GRPC_CALLS: Counter = "weir_upstream_grpc_calls_total" [SERVICE, GRPC_STATUS],
         "gRPC calls finished, by the status that the client was sent.";
     UPSTREAM_CONNECTIONS_OPEN: Gauge = "weir_upstream_connections_open" [SERVICE],

@@ -20,6 +20,7 @@ mod health;
 mod hedging;
 mod hops;
 mod http2;
+mod interim;
 mod levels;
 mod limits;
 mod mirrors;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_config::broken::{Doubts, Section};
-use weir_config::edge_rules::Underscores;
+use weir_config::edge_rules::{InterimResponses, Underscores};
 use weir_config::pattern::HostPattern;
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::{Document, Position};
@@ -118,6 +118,7 @@ fn gateway(
             compress: config.compress.as_ref().and_then(CompressPlan::compile),
             paths: Rules::from(&config.paths),
             underscores: config.headers_with_underscores,
+            interim: config.interim_responses,
             table: RouteTable::build(attached.map(|(index, route)| (id(index), &route.matcher))),
             tunnels: tunnels::build(document, services, config),
             clients: live.clients(&name.value),
@@ -157,6 +158,7 @@ fn mesh(document: &Document, routes: &mut Compiled) -> Listener {
         compress: None,
         paths: Rules::MESH,
         underscores: Underscores::Allow,
+        interim: InterimResponses::Forward,
         table: table(0, first).or_else(table(first, routes.kept.len())),
         tunnels: Tunnels::default(),
         clients: Arc::default(),
@@ -186,6 +188,7 @@ fn inbound(document: &Document, routes: &mut Compiled) -> Listener {
         compress: None,
         paths: Rules::MESH,
         underscores: Underscores::Allow,
+        interim: InterimResponses::Forward,
         table: RouteTable::build([(id(index), matcher)]),
         tunnels: Tunnels::default(),
         clients: Arc::default(),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use weir_config::Position;
-use weir_config::edge_rules::Underscores;
+use weir_config::edge_rules::{InterimResponses, Underscores};
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::pattern::HostPattern;
 
@@ -241,14 +241,22 @@ impl Question {
 pub(super) fn listener_text(listener: &Listener) -> String {
     match &listener.config {
         Some(config) => format!(
-            "`{}` at {}{}, at most {} connections, {} of one client",
+            "`{}` at {}{}, at most {} connections, {} of one client{}",
             listener.name,
             config.bind,
             expected_header(config),
             config.connections_max,
             config.client_connections_max,
+            interim_text(config.interim_responses),
         ),
         None => format!("`{}` of a sidecar", listener.name),
+    }
+}
+
+fn interim_text(interim: InterimResponses) -> &'static str {
+    match interim {
+        InterimResponses::Drop => "; interim responses are dropped",
+        InterimResponses::Forward => "",
     }
 }
 

@@ -80,6 +80,17 @@ impl HeaderPlan {
         })
     }
 
+    /// Takes out what the changes would not leave as it is.
+    pub(crate) fn conceal(&self, headers: &mut HeaderMap) {
+        for name in self
+            .remove
+            .iter()
+            .chain(self.set.iter().map(|(name, _)| name))
+        {
+            headers.remove(name);
+        }
+    }
+
     /// Applies the changes; `filled` has what became of the templates.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, filled: &[Option<HeaderValue>]) {
         let mut filled = filled.iter();

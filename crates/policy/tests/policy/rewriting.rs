@@ -1,5 +1,7 @@
 //! What leaves towards endpoint and client.
 
+use weir_policy::pipeline::interim;
+
 use crate::bench::{ask, gateway, settled, sidecar};
 
 const BASE: &str = r#"
@@ -451,5 +453,83 @@ fn what_is_passed_on_says_so_unless_it_is_told_not_to() {
         assert_eq!(value(&ask.prepared(&snapshot).headers).as_deref(), expected);
         let answer = settled(&snapshot, &ask, &[], 200);
         assert_eq!(value(&answer).as_deref(), expected);
+    }
+}
+
+#[test]
+fn interim_responses_tell_nothing_that_the_response_would_not() {
+    let via = BASE.replace("via: false", "via: true");
+    let (snapshot, with_via) = (gateway(BASE), gateway(&via));
+    let ask = ask("GET /headers/7");
+    let route = ask.admit(&snapshot).unwrap().route;
+    let fields = [
+        ("link", "</a.css>"),
+        ("x-powered-by", "old"),
+        ("x-served-by", "inner-7"),
+        ("connection", "x-hop, link"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("content-length", "3"),
+        ("trailer", "x"),
+        ("x-other", "1"),
+    ];
+    let left = |snapshot| {
+        let fields = fields.map(|(name, value)| {
+            let name = http::HeaderName::from_static(name);
+            (name, http::HeaderValue::from_static(value))
+        });
+        let mut headers = http::HeaderMap::from_iter(fields);
+        interim::settle(snapshot, route, http::Version::HTTP_11, &mut headers);
+        let mut left: Vec<_> = headers.keys().map(|name| name.to_string()).collect();
+        left.sort();
+        left
+    };
+    // `connection` names `link`, and so it goes.
+    assert_eq!(left(&snapshot), ["x-other"]);
+    assert_eq!(left(&with_via), ["via", "x-other"]);
+}
+
+#[test]
+fn interim_responses_reach_who_can_take_them() {
+    use http::Version;
+    for (rule, reached) in [
+        ("", [false, true, true]),
+        (", interim_responses: forward", [false, true, true]),
+        (", interim_responses: drop", [false, false, false]),
+    ] {
+        let snapshot = gateway(&format!(
+            "listeners: {{ web: {{ bind: \"127.0.0.1:0\"{rule} }} }}\n\
+             routes: [{{ path: /a, respond: {{ status: 200 }} }}]"
+        ));
+        let listener = ask("GET /a").admit(&snapshot).unwrap().listener;
+        let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2];
+        let found = versions.map(|version| interim::reach(&snapshot, listener, version));
+        assert_eq!(found, reached, "{rule}");
+    }
+}
+
+#[test]
+fn interim_responses_are_bounded_in_size_and_number_of_fields() {
+    use weir_config::bounds::{INTERIM_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
+    let headers = |fields: usize, bytes: usize| {
+        let value = http::HeaderValue::from_str(&"x".repeat(bytes)).unwrap();
+        let field = (http::HeaderName::from_static("link"), value);
+        http::HeaderMap::from_iter(vec![field; fields])
+    };
+    let room = INTERIM_HEADER_BYTES_MAX - "link: \r\n".len();
+    assert!(interim::fits(&headers(1, room)));
+    assert!(!interim::fits(&headers(1, room + 1)));
+    assert!(interim::fits(&headers(RESPONSE_HEADER_COUNT_MAX, 1)));
+    assert!(!interim::fits(&headers(RESPONSE_HEADER_COUNT_MAX + 1, 1)));
+    for (status, passed_on) in [
+        (100, false),
+        (101, false),
+        (102, true),
+        (103, true),
+        (200, false),
+    ] {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        assert_eq!(interim::is_passed_on(status), passed_on, "{status}");
     }
 }

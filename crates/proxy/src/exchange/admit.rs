@@ -19,6 +19,7 @@ use super::{Exchange, Marks, connect, delay, fallback, hold};
 use crate::attempt::Deadlines;
 use crate::body::{Inbound, Reply};
 use crate::cache;
+use crate::interim::Recipient;
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
@@ -41,6 +42,7 @@ impl Exchange {
         let (entry, worker) = (connection.entry(), &connection.worker);
         let at = worker.clock.now();
         let (mut head, body) = request.into_parts();
+        let recipient = Recipient::of(connection, &entry, head.version);
         if head.version == Version::HTTP_2 {
             join_cookies(&mut head.headers);
         }
@@ -109,6 +111,7 @@ impl Exchange {
             client,
             websocket,
             marks,
+            recipient,
             visit,
         });
         if holds.is_some() || matches!(exchange.admitted.then, Then::Delayed(_)) {

@@ -20,6 +20,7 @@ use crate::body::Intake;
 use crate::call;
 use crate::connect::Plan;
 use crate::happenings;
+use crate::interim::Relay;
 use crate::membership::Seats;
 use crate::outcome;
 use crate::pool::{Lane, Line};
@@ -39,6 +40,8 @@ pub(super) struct Attempts<'a> {
     pub(super) before: u32,
     /// Whether the head may be wanted again whatever the retries.
     pub(super) keep_head: bool,
+    /// Passes on interim responses.
+    pub(super) relay: &'a Relay<'a>,
     /// Whether an endpoint may have received the request.
     pub(super) sent: Cell<bool>,
 }
@@ -217,6 +220,7 @@ impl Attempts<'_> {
             began: at.nanos,
             keep_head: false,
             beside: false,
+            relay: Some(self.relay),
         }
     }
 

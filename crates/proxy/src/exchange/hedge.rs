@@ -181,6 +181,8 @@ impl Race<'_> {
         tried.add(&hedged.chosen.member);
         let attempt = Try {
             beside: true,
+            // The hints of one attempt do; those of others may contradict them.
+            relay: None,
             ..attempts.try_at(lane, &self.client, now)
         };
         let beside = Beside {

@@ -146,6 +146,7 @@ impl Copy {
             began: self.began.nanos,
             keep_head: false,
             beside: false,
+            relay: None,
         };
         let attempted = attempt::attempt(&attempt, &mut head).await;
         let now = self.worker.clock.now();

@@ -15,6 +15,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 
 use super::lane::Lane;
 use crate::body::Upload;
+use crate::interim::Interim;
 
 /// A connection that one exchange may send its request on.
 #[derive(Debug)]
@@ -65,11 +66,18 @@ impl H1Line {
         Self { sender, lane }
     }
 
+    /// Sends a request; its interim responses are told to `interim`.
     pub(crate) fn send(
         &mut self,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
+        interim: Option<&Interim>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
     {
+        if let Some(interim) = interim.cloned() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                interim.tell(response.status(), response.headers());
+            });
+        }
         self.sender.awaited.store(true, Relaxed);
         self.sender.requests.try_send_request(request)
     }

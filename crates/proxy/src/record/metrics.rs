@@ -150,6 +150,15 @@ impl ServiceMetrics {
         family.with(&[&self.name, reason]).add(self.worker, 1);
     }
 
+    /// So many interim responses came to this.
+    pub(crate) fn interim(&self, outcome: &'static str, count: u32) {
+        if count > 0 {
+            let family = self.registry.family(&names::INTERIM_RESPONSES);
+            let counter = family.with(&[&self.name, outcome]);
+            counter.add(self.worker, u64::from(count));
+        }
+    }
+
     /// A gRPC call has ended.
     pub(crate) fn called(&self, status: Option<Status>) {
         let calls = self.calls.get_or_init(Box::default);

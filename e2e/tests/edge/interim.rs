@@ -1,0 +1,340 @@
+//! Interim responses (103 and other 1xx) of services: passed on as they come, in order, whole, and
+//! to nobody who cannot take them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use weir_e2e::DEADLINE;
+use weir_e2e::lone::Lone;
+use weir_testkit::client::raw;
+use weir_testkit::eventually::eventually;
+use weir_testkit::ports::free_addr;
+use weir_testkit::upstream::{Answer, Recorded, Reply, Script, Upstream};
+
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+/// Most that one request gets, and the largest header section of one.
+const RESPONSES_MAX: u32 = 16;
+const HEADER_BYTES_MAX: usize = 8 * 1024;
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A service that answers each head with `first`, and with `then` when the test lets it.
+struct Origin {
+    address: SocketAddr,
+    leave: Arc<Semaphore>,
+}
+
+impl Origin {
+    async fn start(first: &'static str, then: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let leave = Arc::new(Semaphore::new(0));
+        let given = Arc::clone(&leave);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(answer(stream, first, then, Arc::clone(&given)));
+            }
+        });
+        Self { address, leave }
+    }
+
+    /// Lets it go on once.
+    fn go_on(&self) {
+        self.leave.add_permits(1);
+    }
+}
+
+async fn answer(mut stream: TcpStream, first: &str, then: &str, leave: Arc<Semaphore>) {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let told = stream.write_all(first.as_bytes()).await;
+        leave.acquire().await.unwrap().forget();
+        if told.is_err() || stream.write_all(then.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn document(address: SocketAddr, more: &str) -> String {
+    format!(
+        "
+        services: {{ app: {{ endpoints: [\"{address}\"] }} }}
+        routes: [{{ path: \"/*\", to: app{more} }}]
+        "
+    )
+}
+
+/// Reads until the text ends so.
+async fn read_to(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    let whole = async {
+        while !read.ends_with(end.as_bytes()) {
+            match stream.read_u8().await {
+                Ok(byte) => read.push(byte),
+                Err(_) => break,
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(DEADLINE, whole).await;
+    let read = String::from_utf8_lossy(&read).into_owned();
+    assert!(in_time.is_ok(), "waited for {end:?} after {read:?}");
+    read
+}
+
+async fn count(gateway: &Lone, outcome: &str) -> f64 {
+    let labels = [("service", "app"), ("outcome", outcome)];
+    let metrics = gateway.metrics().await;
+    metrics.sum("weir_upstream_interim_responses_total", &labels)
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_hint_reaches_the_client_before_there_is_a_response() {
+    let origin = Origin::start(HINT, OK).await;
+    let gateway = Lone::start(&document(origin.address, "")).await;
+    let mut client = TcpStream::connect(gateway.web()).await.unwrap();
+    // Twice, for the connection goes on as ever.
+    for number in 1..=2 {
+        client.write_all(get("/").as_bytes()).await.unwrap();
+        // The response is held back until this has come.
+        let hint = read_to(&mut client, "\r\n\r\n").await;
+        let expected = HINT.replace("\r\n\r\n", "\r\nvia: 1.1 weir\r\n\r\n");
+        assert_eq!(hint, expected, "{number}");
+        origin.go_on();
+        let response = read_to(&mut client, "\r\n\r\nok").await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    }
+    assert_eq!(count(&gateway, "passed-on").await, 2.0);
+    let logged = gateway.logged("/").await;
+    assert_eq!(logged["status"], 200);
+}
+
+#[tokio::test]
+async fn nothing_of_the_hop_or_of_the_route_is_told() {
+    let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop, close\r\nX-Hop: 1\r\n\
+                Keep-Alive: timeout=5\r\nContent-Length: 7\r\nTrailer: x\r\nServer: old\r\n\
+                X-Inner: 1\r\nX-Other: 1\r\n\r\n";
+    let upstream = Upstream::start(Answer::raw(format!("{head}{OK}")));
+    let more = ", response_headers: { set: { server: web }, remove: [x-inner] }";
+    let gateway = Lone::start(&document(upstream.addr(), more)).await;
+    let sent = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = raw(gateway.web(), sent, DEADLINE).await.text();
+    let (hint, response) = answer.split_once("\r\n\r\n").unwrap();
+    let mut lines: Vec<_> = hint.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "HTTP/1.1 103 Early Hints",
+        "link: </a>",
+        "via: 1.1 weir",
+        "x-other: 1",
+    ];
+    assert_eq!(lines, expected);
+    assert!(response.contains("server: web\r\n"), "{response}");
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_none_and_a_listener_can_withhold_them() {
+    let hints = || Reply::ok("ok").interim(103, &[("link", "</a>")]);
+    let upstream = Upstream::start(hints());
+    for (rule, version, told) in [
+        ("", "1.0", false),
+        ("", "1.1", true),
+        (", interim_responses: forward", "1.1", true),
+        (", interim_responses: drop", "1.1", false),
+    ] {
+        let web = free_addr();
+        let document = document(upstream.addr(), "");
+        let listener = format!("        listeners: {{ web: {{ bind: \"{web}\"{rule} }} }}");
+        let _gateway = Lone::start(&format!("\n{listener}{document}")).await;
+        let sent = format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = raw(web, sent, DEADLINE).await.text();
+        let hints = answer.matches("103 Early Hints").count();
+        assert_eq!(hints, usize::from(told), "{rule} {version}: {answer}");
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_and_as_large_as_the_bounds_say() {
+    let room = HEADER_BYTES_MAX - "link".len() - 4;
+    let (fits, large) = ("f".repeat(room), "l".repeat(room + 1));
+    let upstream = Upstream::start(Script::by(move |request: &Recorded| {
+        let reply = Reply::ok("ok");
+        match request.path.as_str() {
+            "/size" => reply
+                .interim(103, &[("link", fits.as_str())])
+                .interim(103, &[("link", large.as_str())]),
+            path => (0..path[1..].parse().unwrap())
+                .fold(reply, |reply, _| reply.interim(102, &[("x-n", "1")])),
+        }
+    }));
+    let gateway = Lone::start(&document(upstream.addr(), "")).await;
+    let max = RESPONSES_MAX;
+    let one_past = max + 1;
+    for (path, passed_on) in [
+        ("/size".to_owned(), 1),
+        (format!("/{max}"), max),
+        (format!("/{one_past}"), max),
+    ] {
+        let sent = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = raw(gateway.web(), sent, DEADLINE).await;
+        assert_eq!(answer.answers(), passed_on as usize + 1, "{path}");
+        assert!(answer.text().ends_with("\r\n\r\nok"), "{path}");
+    }
+    assert_eq!(count(&gateway, "too-large").await, 1.0);
+    assert_eq!(count(&gateway, "too-many").await, 1.0);
+    assert_eq!(count(&gateway, "passed-on").await, f64::from(2 * max + 1));
+}
+
+#[tokio::test]
+async fn pipelined_requests_get_theirs_in_their_place() {
+    let body: &'static str = "0123456789abcdef".repeat(64 * 1024).leak();
+    let upstream = Upstream::start(Script::by(move |request: &Recorded| {
+        Reply::ok(body)
+            .interim(103, &[("link", request.path.as_str())])
+            .header("x-path", &request.path)
+    }));
+    let gateway = Lone::start(&document(upstream.addr(), "")).await;
+    let requests: String = (0..20).map(|number| get(&format!("/{number}"))).collect();
+    let mut client = TcpStream::connect(gateway.web()).await.unwrap();
+    client.write_all(requests.as_bytes()).await.unwrap();
+    for number in 0..20 {
+        // A hint is left out where the response before it is not taken yet; it is never anywhere
+        // else than here.
+        let mut head = read_to(&mut client, "\r\n\r\n").await;
+        if head.starts_with("HTTP/1.1 103 ") {
+            assert!(head.contains(&format!("link: /{number}\r\n")), "{head}");
+            head = read_to(&mut client, "\r\n\r\n").await;
+        }
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{number}: {head}");
+        assert!(head.contains(&format!("x-path: /{number}\r\n")), "{head}");
+        let mut read = vec![0; body.len()];
+        client.read_exact(&mut read).await.unwrap();
+        assert!(read == body.as_bytes(), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_larger_than_all_buffers_stays_whole_before_a_hint() {
+    let body: &'static str = "0123456789abcdef".repeat(1024 * 1024).leak();
+    let upstream = Upstream::start(Script::by(move |request: &Recorded| {
+        match request.path.as_str() {
+            "/large" => Reply::ok(body),
+            _ => Reply::ok("ok").interim(103, &[("link", "</a>")]),
+        }
+    }));
+    let gateway = Lone::start(&document(upstream.addr(), "")).await;
+    let mut client = TcpStream::connect(gateway.web()).await.unwrap();
+    let requests = [get("/large"), get("/small")].concat();
+    client.write_all(requests.as_bytes()).await.unwrap();
+    let head = read_to(&mut client, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let mut read = vec![0; body.len()];
+    client.read_exact(&mut read).await.unwrap();
+    assert!(read == body.as_bytes());
+    let rest = read_to(&mut client, "\r\n\r\nok").await;
+    assert!(rest.starts_with("HTTP/1.1 "), "{rest}");
+}
+
+#[tokio::test]
+async fn head_and_expectations_have_theirs_too() {
+    let upstream = Upstream::start(Reply::ok("ok").interim(103, &[("link", "</a>")]));
+    let gateway = Lone::start(&document(upstream.addr(), "")).await;
+    let sent = "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = raw(gateway.web(), sent, DEADLINE).await.text();
+    assert!(
+        answer.starts_with("HTTP/1.1 103 Early Hints\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("\r\n\r\nHTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+
+    let mut client = TcpStream::connect(gateway.web()).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let go_on = read_to(&mut client, "\r\n\r\n").await;
+    assert_eq!(go_on, "HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"body").await.unwrap();
+    let rest = read_to(&mut client, "\r\n\r\nok").await;
+    assert!(rest.starts_with("HTTP/1.1 103 Early Hints\r\n"), "{rest}");
+    assert_eq!(rest.matches("HTTP/1.1 ").count(), 2, "{rest}");
+}
+
+#[tokio::test]
+async fn what_weir_answers_itself_has_none_and_what_is_tried_again_keeps_its_own() {
+    let upstream = Upstream::start(Script::by(|request: &Recorded| {
+        let hint = |reply: Reply| reply.interim(103, &[("link", "</a>")]);
+        match request.path.as_str() {
+            "/cached" => hint(Reply::ok("ok").header("cache-control", "max-age=60")),
+            _ => hint(Reply::status(503)),
+        }
+    }));
+    let gateway = Lone::start(&format!(
+        "
+        cache: {{}}
+        services: {{ app: {{ endpoints: [\"{}\"], retry: {{ attempts: 1, statuses: [503] }} }} }}
+        routes:
+          - {{ path: /cached, to: app, cache: {{}} }}
+          - {{ path: /again, to: app, fallback: {{ respond: {{ status: 200, body: sorry }} }} }}
+        ",
+        upstream.addr()
+    ))
+    .await;
+    let ask = async |path: &str| {
+        let sent = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        raw(gateway.web(), sent, DEADLINE).await.text()
+    };
+    let first = ask("/cached").await;
+    assert_eq!(first.matches("103 Early Hints").count(), 1, "{first}");
+    eventually(DEADLINE, async || {
+        let stored = ask("/cached").await;
+        upstream.request_count() == 1 && !stored.contains("103 Early Hints")
+    })
+    .await;
+    // Both attempts have told one, and then the fallback answered.
+    let again = ask("/again").await;
+    assert_eq!(again.matches("103 Early Hints").count(), 2, "{again}");
+    assert!(again.ends_with("sorry"), "{again}");
+}
+
+#[tokio::test]
+async fn of_hedged_attempts_only_the_first_is_heard() {
+    let arrived = Arc::new(AtomicU64::new(0));
+    let script = || {
+        let arrived = Arc::clone(&arrived);
+        Script::by(move |_: &Recorded| match arrived.fetch_add(1, Relaxed) {
+            0 => Reply::ok("slow")
+                .interim(103, &[("link", "</first>")])
+                .delay(DEADLINE),
+            _ => Reply::ok("ok").interim(103, &[("link", "</hedge>")]),
+        })
+    };
+    let (one, other) = (Upstream::start(script()), Upstream::start(script()));
+    let gateway = Lone::start(&format!(
+        "
+        services:
+          app: {{ endpoints: [\"{}\", \"{}\"], retry: {{ hedge: {{ after: 50ms }} }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        one.addr(),
+        other.addr()
+    ))
+    .await;
+    let sent = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = raw(gateway.web(), sent, DEADLINE).await.text();
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(!answer.contains("</hedge>"), "{answer}");
+}
