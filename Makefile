@@ -76,6 +76,24 @@ compare: dist ## CPU per request of the gateway beside nginx and HAProxy, one ru
 instructions: dist ## Instructions per request of the gateway, by callgrind: repeatable to one in a hundred
 	@benches/instructions.sh
 
+.PHONY: micro
+micro: ## Time the micro-benches (criterion); BENCH=route for those with `route` in their names
+	$(CARGO) bench --locked -p weir-benches --bench micro -- $(BENCH)
+
+.PHONY: micro-counts
+micro-counts: ## Instructions and allocations of the micro-benches beside their baseline; CASE=word
+	@$(CARGO) build --quiet --locked --profile counted -p weir-micro
+	@target/counted/weir-micro count $(CASE)
+
+.PHONY: micro-check
+micro-check: ## Fail where a micro-bench takes more instructions or allocations than its baseline
+	$(CARGO) nextest run --locked --cargo-profile counted -p weir-micro --test counts
+
+.PHONY: micro-accept
+micro-accept: ## Make what is counted now the baseline; CASE=word for some of them
+	@$(CARGO) build --quiet --locked --profile counted -p weir-micro
+	@target/counted/weir-micro accept $(CASE)
+
 .PHONY: clean
 clean: ## Remove what was built and the state of `make up`
 	$(CARGO) clean

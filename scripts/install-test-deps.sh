@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: Debian packages (HAProxy and nginx among
-# them, to stand before and behind the gateway), a real Consul, cargo-nextest, and, below target/, a
-# Python venv with Flask, grpcio and websockets and a folder with Express (services and clients of
-# the kind that people have, for tests that put the gateway in front of them). Does nothing where
-# all is there.
+# them, to stand before and behind the gateway; valgrind, to count instructions), a real Consul,
+# cargo-nextest, and, below target/, a Python venv with Flask, grpcio and websockets and a folder with
+# Express (services and clients of the kind that people have, for tests that put the gateway in front
+# of them). Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +17,7 @@ command -v openssl >/dev/null || packages+=(openssl)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v nginx >/dev/null || packages+=(nginx-light)
 command -v promtool >/dev/null || packages+=(prometheus)
+command -v valgrind >/dev/null || packages+=(valgrind)
 if [ "${#packages[@]}" -gt 0 ]; then
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"

@@ -22,6 +22,9 @@ cargo build --locked -p weir-cli -p weir-gateway -p weir-sidecar -p weir-control
 status=0
 step "unit"
 cargo nextest run --locked --workspace --exclude weir-e2e --no-fail-fast 2>&1 | tee -a "$log" || status=1
+step "instruction counts"
+cargo nextest run --locked --cargo-profile counted -p weir-micro --test counts --no-fail-fast 2>&1 \
+  | tee -a "$log" || status=1
 step "documentation examples"
 cargo test --locked --workspace --doc --quiet 2>&1 | tee -a "$log" || status=1
 step "end to end"

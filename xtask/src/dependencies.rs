@@ -156,6 +156,11 @@ pub const MEMBERS: &[Member] = &[
         must_not_use: &["pingora-core"],
     },
     Member {
+        directory: "benches/micro",
+        may_use: &["config", "policy", "telemetry"],
+        must_not_use: &["pingora-core", "hyper", "tokio"],
+    },
+    Member {
         directory: "xtask",
         may_use: &["config", "policy", "telemetry"],
         must_not_use: &["pingora-core"],
