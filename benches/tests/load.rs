@@ -179,6 +179,11 @@ fn every_protocol_is_verified_against_the_origin() {
         ),
         (
             http1,
+            "--protocol h1 --method HEAD --path /100k --expect-bytes 0".to_owned(),
+            0,
+        ),
+        (
+            http1,
             "--protocol h1 --new-connection --expect-bytes 1024".to_owned(),
             1024,
         ),

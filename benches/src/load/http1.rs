@@ -65,9 +65,14 @@ impl Http1 {
         };
         self.may_reuse = head.may_reuse;
 
+        let framing = if request.starts_with(b"HEAD ") {
+            Framing::Length(0)
+        } else {
+            head.framing
+        };
         let mut check = expectation.begin(head.status);
-        let mut decoder = BodyDecoder::new(head.framing);
-        if let Framing::Length(length) = head.framing {
+        let mut decoder = BodyDecoder::new(framing);
+        if let Framing::Length(length) = framing {
             self.inbox.expect(length);
         }
         loop {
