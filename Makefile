@@ -68,9 +68,13 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS (default 20) each; needs cargo-f
 conformance: build ## Independent suites through the gateway: WebSocket, HTTP caching, TLS, slow clients
 	@scripts/conformance.sh
 
-.PHONY: compare
-compare: dist ## CPU per request of the gateway beside nginx and HAProxy, one run
-	@benches/compare.sh
+.PHONY: bench
+bench: ## Weir beside nginx, HAProxy, Envoy and bare proxies on equal work (BENCH_ARGS; benches/README.md)
+	@scripts/install-bench-deps.sh
+	$(CARGO) build --locked --profile dist -p weir-gateway -p weir-sidecar -p weir-control-plane
+	$(CARGO) build --locked --release -p weir-benches
+	$(CARGO) build --locked --release --manifest-path benches/peers/Cargo.toml --target-dir target/peers
+	@target/release/weir-bench $(BENCH_ARGS)
 
 .PHONY: instructions
 instructions: dist ## Instructions per request of the gateway, by callgrind: repeatable to one in a hundred

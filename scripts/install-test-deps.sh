@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+. scripts/packages.sh
 
 packages=()
 command -v curl >/dev/null || packages+=(curl)
@@ -17,11 +17,15 @@ command -v openssl >/dev/null || packages+=(openssl)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v nginx >/dev/null || packages+=(nginx-light)
 command -v promtool >/dev/null || packages+=(prometheus)
+<<<<<<< HEAD
 command -v valgrind >/dev/null || packages+=(valgrind)
 if [ "${#packages[@]}" -gt 0 ]; then
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
 fi
+=======
+install_packages ${packages[@]+"${packages[@]}"}
+>>>>>>> de981d8 (benches: a harness that measures Weir beside its peers on equal work)
 
 scripts/install-consul.sh
 

@@ -1,6 +1,7 @@
 //! Measuring the gateway beside its peers: a load generator and an origin that cost little, and
 //! check everything.
 
+pub mod harness;
 pub mod http1;
 pub mod load;
 pub mod origin;

@@ -17,8 +17,9 @@ pub const PONG: u8 = 0xa;
 /// A text message in one frame.
 pub const TEXT: u8 = 0x1;
 
-/// The client's key; any will do where no cache sits between.
-pub const KEY: &str = "d2VpciBiZW5jaG1hcmtz";
+/// The client's key: 16 bytes in Base64 (RFC 6455, 4.1; HAProxy refuses another length). Any will
+/// do where no cache sits between.
+pub const KEY: &str = "d2VpciBiZW5jaG1hcmsxNg==";
 
 /// `Sec-WebSocket-Accept` for that key.
 #[must_use]
