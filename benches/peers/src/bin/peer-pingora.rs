@@ -72,6 +72,9 @@ fn start() -> Result<ExitCode, String> {
         threads: 1,
         work_stealing: false,
         upstream_keepalive_pool_size: POOL_MAX,
+        // By default SIGTERM takes five minutes.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
