@@ -22,7 +22,10 @@ fuzz_target!(|raw: &[u8]| {
     assert!(bytes <= raw.len() && bytes <= PROXY_HEADER_BYTES_MAX);
     for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
         let written = write(version, addresses.as_ref());
-        let again = Ok(Read::Header { bytes: written.len(), addresses });
+        let again = Ok(Read::Header {
+            bytes: written.len(),
+            addresses,
+        });
         assert_eq!(read(&written), again);
     }
 });

@@ -54,6 +54,8 @@ pub enum Fault {
     RequestLine,
     /// White space between the name of a field and its colon.
     SpaceBeforeColon,
+    /// The first line of a response is no status line.
+    StatusLine,
     /// The request target holds a byte that no target may hold, or has no known form.
     Target,
     /// The request target is longer than the listener takes.
@@ -70,7 +72,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, alphabetically.
-    pub const ALL: [Fault; 24] = [
+    pub const ALL: [Fault; 25] = [
         Fault::BareLineFeed,
         Fault::ChunkEnd,
         Fault::ChunkExtension,
@@ -89,6 +91,7 @@ impl Fault {
         Fault::Method,
         Fault::RequestLine,
         Fault::SpaceBeforeColon,
+        Fault::StatusLine,
         Fault::Target,
         Fault::TargetTooLong,
         Fault::TooLarge,
@@ -132,6 +135,7 @@ impl Fault {
             Fault::Http09 | Fault::Method | Fault::RequestLine | Fault::Target => {
                 Code::BadRequestLine
             }
+            Fault::StatusLine => Code::UpstreamProtocol,
             Fault::TargetTooLong => Code::UriTooLong,
             Fault::TooLarge | Fault::TooManyFields => Code::HeaderTooLarge,
             Fault::Version => Code::VersionUnsupported,
@@ -160,6 +164,7 @@ impl Fault {
             Fault::Method => "the method is not a short token",
             Fault::RequestLine => "the request line does not end after its version",
             Fault::SpaceBeforeColon => "white space before the colon of a header field",
+            Fault::StatusLine => "the first line of a response is no status line",
             Fault::Target => "the request target is malformed",
             Fault::TargetTooLong => "the request target is too long",
             Fault::TooLarge => "the header section is too long",

@@ -11,20 +11,19 @@ use futures_util::future::Either;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, request};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
 use weir_policy::framing;
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_policy::resilience::TimeoutPlan;
 
-use crate::body::{Intake, IntakeEnd, Upload};
+use crate::body::{FromEndpoint, Intake, IntakeEnd, Upload};
 use crate::call;
 use crate::clock;
 use crate::connect::{self, Plan};
-use crate::interim::{Interim, Relay};
+use crate::http1::Unanswered;
+use crate::interim::Relay;
 use crate::outcome;
-use crate::pool::{Lane, Line};
+use crate::pool::{H2Line, Lane, Line};
 use crate::websocket;
 use crate::worker::Worker;
 
@@ -38,7 +37,7 @@ pub(crate) enum Attempted {
     /// The endpoint speaks HTTP/2 and takes no extended CONNECT.
     NoConnect,
     /// A response head.
-    Response(Response<Incoming>, Line),
+    Response(Response<FromEndpoint>, Line),
     /// The total deadline of the exchange passed.
     Total,
 }
@@ -186,36 +185,35 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
     }
     // Send and wait for the head.
     let end = {
-        let Some(request) = this.request(head) else {
+        let Some(parts) = head.as_mut() else {
             // The caller asked for an attempt it kept no head for.
             return failed(FailureKind::Reset, true);
         };
-        let interim = this.relay.and_then(Relay::listen);
+        this.write_left(parts);
         let answer = pin!(match &mut line {
-            Line::H1(line) => Either::Left(line.send(request, interim.as_ref())),
-            Line::H2(line) => Either::Right(line.send(with_authority(request))),
+            Line::H1(line) => Either::Left(line.send(parts, this.upload(), this.relay)),
+            Line::H2(line) => Either::Right(this.send_h2(line, head)),
         });
-        this.answered(answer, interim.as_ref()).await
+        this.answered(answer).await
     };
+    if !this.keep_head && !matches!(end, Ok(Err(Unanswered::Unsent))) {
+        *head = None;
+    }
     match end {
-        Ok(Ok(response)) if is_too_large(response.headers()) => {
-            failed(FailureKind::HeaderTooLarge, true)
+        Ok(Ok(mut response)) => {
+            if let Line::H2(_) = &line
+                && let Err(kind) = this.check_h2(response.headers())
+            {
+                return failed(kind, true);
+            }
+            if this.deadlines.call
+                && let Err(error) = call::look(&mut response)
+            {
+                return Attempted::Failed(outcome::of(&error));
+            }
+            Attempted::Response(response, line)
         }
-        Ok(Ok(mut response)) => match framing::response::ambiguity(response.headers()) {
-            None => {
-                if this.deadlines.call
-                    && let Err(error) = call::look(&mut response)
-                {
-                    return Attempted::Failed(outcome::of(&error));
-                }
-                Attempted::Response(response, line)
-            }
-            Some(what) => {
-                tracing::debug!(what, endpoint = %this.lane.address, "response refused");
-                failed(FailureKind::Protocol, true)
-            }
-        },
-        Ok(Err(error)) => this.unanswered(error, head),
+        Ok(Err(error)) => this.unanswered(&error),
         Err(Expiry::Total) => Attempted::Total,
         Err(Expiry::Body) if this.intake.is_some_and(|intake| intake.waits_for_client()) => {
             Attempted::Client(ClientFault::Silent)
@@ -231,43 +229,72 @@ fn failed(kind: FailureKind, sent: bool) -> Attempted {
     Attempted::Failed(Outcome::Failure { kind, sent })
 }
 
-type Answer = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+type Answer = Result<Response<FromEndpoint>, Unanswered>;
 
 impl Try<'_> {
-    fn request(&self, head: &mut Option<request::Parts>) -> Option<Request<Upload>> {
-        let kept = if self.keep_head { head.clone() } else { None };
-        let mut parts = std::mem::replace(head, kept)?;
+    /// Tells the endpoint of a call how much time is left for it.
+    fn write_left(&self, head: &mut request::Parts) {
         if let (true, Some(until)) = (self.deadlines.call, self.deadlines.total_until) {
             let now = self.worker.clock.now().nanos;
             let left = Duration::from_nanos(until.saturating_sub(now));
-            call::write_left(&mut parts, left);
+            call::write_left(head, left);
         }
-        let upload = match self.intake {
+    }
+
+    fn upload(&self) -> Upload {
+        match self.intake {
             None => Upload::none(),
             Some(intake) if self.beside => intake.again(),
             Some(intake) => intake.upload(),
+        }
+    }
+
+    /// Takes the head, or a copy of it, and gives it back where it was not needed.
+    async fn send_h2(&self, line: &mut H2Line, head: &mut Option<request::Parts>) -> Answer {
+        let kept = if self.keep_head { head.clone() } else { None };
+        let Some(parts) = std::mem::replace(head, kept) else {
+            return Err(Unanswered::Unsent);
         };
-        let mut request = Request::from_parts(parts, upload);
-        if self.deadlines.upgrade && self.lane.http2 {
+        let mut request = Request::from_parts(parts, self.upload());
+        if self.deadlines.upgrade {
             websocket::extend(&mut request);
         }
-        Some(request)
+        match line.send(with_authority(request)).await {
+            Ok(response) => Ok(response.map(FromEndpoint::Http2)),
+            Err(mut error) => Err(match error.take_message() {
+                Some(unsent) => {
+                    head.get_or_insert_with(|| unsent.into_parts().0);
+                    Unanswered::Unsent
+                }
+                None => Unanswered::Failed(error.into_error().into()),
+            }),
+        }
+    }
+
+    /// Looks at fields that came in HTTP/2: those of HTTP/1.1 are bounded and read strictly
+    /// before.
+    fn check_h2(&self, headers: &HeaderMap) -> Result<(), FailureKind> {
+        if is_too_large(headers) {
+            return Err(FailureKind::HeaderTooLarge);
+        }
+        match framing::response::ambiguity(headers) {
+            None => Ok(()),
+            Some(what) => {
+                tracing::debug!(what, endpoint = %self.lane.address, "response refused");
+                Err(FailureKind::Protocol)
+            }
+        }
     }
 
     /// Waits for the answer until the first deadline; interim responses do not move it.
     async fn answered(
         &self,
         mut answer: Pin<&mut impl Future<Output = Answer>>,
-        interim: Option<&Interim>,
     ) -> Result<Answer, Expiry> {
         let mut alarm = None;
         let intake = self.intake.map(|intake| &**intake);
         let end = poll_fn(|cx| {
-            let polled = answer.as_mut().poll(cx);
-            if let (Some(relay), Some(interim)) = (self.relay, interim) {
-                relay.pass_on(interim, cx.waker());
-            }
-            if let Poll::Ready(answer) = polled {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Ok(answer));
             }
             loop {
@@ -294,22 +321,17 @@ impl Try<'_> {
     }
 
     /// What it means that no head came.
-    fn unanswered(
-        &self,
-        mut error: TrySendError<Request<Upload>>,
-        head: &mut Option<request::Parts>,
-    ) -> Attempted {
+    fn unanswered(&self, why: &Unanswered) -> Attempted {
         if let Some(fault) = self.client_fault() {
             return Attempted::Client(fault);
         }
-        if let Some(unsent) = error.take_message() {
-            // hyper hands the request back: nothing of it was written.
-            head.get_or_insert_with(|| unsent.into_parts().0);
-            return failed(FailureKind::Reset, false);
+        match why {
+            Unanswered::Unsent => failed(FailureKind::Reset, false),
+            Unanswered::Failed(error) => {
+                tracing::debug!(%error, endpoint = %self.lane.address, "no response");
+                Attempted::Failed(outcome::of(error))
+            }
         }
-        let error = error.into_error();
-        tracing::debug!(%error, endpoint = %self.lane.address, "no response");
-        Attempted::Failed(outcome::of(&error))
     }
 
     fn client_fault(&self) -> Option<ClientFault> {
@@ -322,8 +344,8 @@ impl Try<'_> {
     }
 }
 
-/// Whether a response's header section is larger than Weir takes. hyper has bounds of its own, a
-/// little above these, that protect memory.
+/// Whether a header section is larger than Weir takes. hyper has bounds of its own, a little above
+/// these, that protect memory.
 fn is_too_large(headers: &HeaderMap) -> bool {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     headers.len() > RESPONSE_HEADER_COUNT_MAX

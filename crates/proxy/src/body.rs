@@ -13,11 +13,14 @@ use crate::call::{Decoder, NotBase64};
 
 mod compressed;
 mod copy;
+mod from_endpoint;
 mod reply;
 mod upload;
 
 pub use copy::{Copied, CopyFault};
 pub(crate) use copy::{CopyFate, Lag};
+pub use from_endpoint::EndpointError;
+pub(crate) use from_endpoint::FromEndpoint;
 pub(crate) use reply::{Download, Patience};
 pub(crate) use reply::{Polled, take_polled};
 pub use reply::{Reply, ReplyError};

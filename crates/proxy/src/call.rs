@@ -8,11 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response, request};
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use weir_policy::grpc::{Flavour, Status, TIMEOUT_HEADER, timeout_value};
 use weir_policy::refusal::{Code, Refusal};
 
-use crate::body::ReplyError;
+use crate::body::{EndpointError, FromEndpoint, ReplyError};
 use crate::record::Ledger;
 
 mod web;
@@ -42,7 +41,7 @@ impl From<First> for Frame<Bytes> {
 ///
 /// # Errors
 /// When the response has broken off instead.
-pub(crate) fn look(response: &mut Response<Incoming>) -> Result<(), hyper::Error> {
+pub(crate) fn look(response: &mut Response<FromEndpoint>) -> Result<(), EndpointError> {
     if response.body().is_end_stream() {
         return Ok(());
     }
@@ -59,7 +58,7 @@ pub(crate) fn look(response: &mut Response<Incoming>) -> Result<(), hyper::Error
 }
 
 /// The status of a response that has no messages.
-pub(crate) fn status(response: &Response<Incoming>) -> Option<Status> {
+pub(crate) fn status(response: &Response<FromEndpoint>) -> Option<Status> {
     Status::of(response.headers()).or_else(|| match response.extensions().get::<First>()? {
         First::Trailers(trailers) => Status::of(trailers),
         First::Data(_) => None,

@@ -14,7 +14,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, request};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 use weir_config::health::Probe;
 use weir_policy::balance::Member;
@@ -24,7 +23,7 @@ use weir_policy::resilience::TimeoutPlan;
 use weir_policy::snapshot::ServiceId;
 
 use crate::attempt::{self, Attempted, Deadlines, Try};
-use crate::body::Intake;
+use crate::body::{FromEndpoint, Intake};
 use crate::connect::{self, Plan};
 use crate::pace::Pace;
 use crate::pool::{Lane, LaneKey, Line};
@@ -227,7 +226,7 @@ impl Check {
         lane: &Rc<Lane>,
         head: request::Parts,
         body: Option<Bytes>,
-    ) -> Result<(Response<Incoming>, Line), &'static str> {
+    ) -> Result<(Response<FromEndpoint>, Line), &'static str> {
         let clock = &self.worker.clock;
         let intake =
             body.map(|body| Intake::new(body.into(), Rc::clone(clock), u64::MAX, 0, Pace::ANY));
@@ -282,7 +281,7 @@ fn health_request(service: &str) -> Bytes {
 }
 
 /// Whether a response is a `HealthCheckResponse` that says SERVING (field 1 is 1).
-async fn serving(response: Response<Incoming>) -> Result<(), &'static str> {
+async fn serving(response: Response<FromEndpoint>) -> Result<(), &'static str> {
     if !response.status().is_success() {
         return Err("not an answer of gRPC");
     }

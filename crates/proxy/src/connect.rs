@@ -3,11 +3,10 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -19,17 +18,15 @@ use weir_policy::snapshot::{Service, ServiceId};
 
 use crate::clock;
 use crate::happenings;
-use crate::pool::{H1Line, H1Sender, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
+use crate::http1;
+use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
 use crate::proxy_protocol::{self, Announcement, Ends};
 use crate::record::ServiceMetrics;
 use crate::serve::LocalExec;
 use crate::wire::{Socket, Wire};
 use crate::worker::Installed;
 
-mod answers;
 mod dial;
-
-use answers::Answers;
 
 pub(crate) use dial::reach;
 
@@ -261,7 +258,8 @@ async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
     if lane.http2 {
         handshake_h2(&lane, Wire::new(socket).coalescing(), counted).await
     } else {
-        handshake_h1(&lane, Wire::new(socket), counted).await
+        let connection = http1::Connection::new(socket, counted);
+        Ok(Line::H1(H1Line::new(connection, lane)))
     }
 }
 
@@ -278,24 +276,6 @@ async fn socket(lane: &Lane, plan: &Plan<'_>) -> Result<Socket, ConnectError> {
     let connected = TlsConnector::from(config).connect(name, stream).await;
     let stream = connected.map_err(ConnectError::Tls)?;
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
-}
-
-async fn handshake_h1(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
-    let awaited = Arc::<AtomicBool>::default();
-    let wire = Answers::new(wire, Arc::clone(&awaited));
-    let (requests, connection) = http1::Builder::new()
-        .max_buf_size(H1_BUFFER_BYTES_MAX)
-        .handshake(TokioIo::new(wire))
-        .await?;
-    let connection = connection.with_upgrades();
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to an endpoint ended");
-        }
-    });
-    let sender = H1Sender { requests, awaited };
-    Ok(Line::H1(H1Line::new(sender, Rc::clone(lane))))
 }
 
 async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
@@ -334,7 +314,7 @@ async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<L
 
 /// Held as long as a connection is open.
 #[derive(Debug)]
-struct Counted {
+pub(crate) struct Counted {
     _connection: OpenConnection,
     metrics: Rc<ServiceMetrics>,
 }
@@ -394,8 +374,6 @@ fn host_of(address: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// hyper's read and write buffers towards an endpoint may grow to this.
-const H1_BUFFER_BYTES_MAX: usize = 128 * 1024;
 const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Streams assumed to be allowed until the endpoint says.
@@ -406,7 +384,6 @@ const H2_HEADER_BYTES_MAX: u32 = 128 * 1024;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-const _: () = assert!(H1_BUFFER_BYTES_MAX > RESPONSE_HEADER_BYTES_MAX);
 const _: () = assert!(H2_HEADER_BYTES_MAX as usize > RESPONSE_HEADER_BYTES_MAX);
 const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);
 

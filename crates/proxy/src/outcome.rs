@@ -1,35 +1,43 @@
-//! What hyper's errors mean for a retry: which kind of failure, and whether any byte may have
-//! reached the endpoint's application.
+//! What the ends of exchanges with endpoints mean for a retry: which kind of failure it was, and
+//! whether any byte may have reached the application.
 
 use std::error::Error;
 use std::io;
 
+use weir_policy::framing::Fault;
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_telemetry::termination::Termination;
 
-/// The outcome of a request that hyper began to write and for which no response head came.
-pub(crate) fn of(error: &hyper::Error) -> Outcome {
-    if let Some(h2) = source::<h2::Error>(error) {
-        return of_h2(h2);
-    }
-    let kind = if error.is_parse_too_large() {
-        FailureKind::HeaderTooLarge
-    } else if error.is_parse() || is_malformed(error) {
-        FailureKind::Protocol
-    } else {
-        FailureKind::Reset
+use crate::body::EndpointError;
+
+/// The outcome of a request of which something was written, and for which no response head came.
+pub(crate) fn of(error: &EndpointError) -> Outcome {
+    let kind = match error {
+        EndpointError::Hyper(error) => match source::<h2::Error>(error) {
+            Some(h2) => return of_h2(h2),
+            None if error.is_parse_too_large() => FailureKind::HeaderTooLarge,
+            None if error.is_parse() => FailureKind::Protocol,
+            None => FailureKind::Reset,
+        },
+        EndpointError::Malformed(Fault::TooLarge | Fault::TooManyFields) => {
+            FailureKind::HeaderTooLarge
+        }
+        error if is_malformed(error) => FailureKind::Protocol,
+        _ => FailureKind::Reset,
     };
     Outcome::Failure { kind, sent: true }
 }
 
-/// Whether what was received breaks the rules of HTTP/1.1, by what the wire or hyper's reader of
-/// bodies says; an end that comes too early is none.
-pub(crate) fn is_malformed(error: &hyper::Error) -> bool {
-    let kind = source::<io::Error>(error).map(io::Error::kind);
-    matches!(
-        kind,
-        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-    )
+/// Whether what was received breaks the rules of its protocol; an end that comes too early does
+/// not.
+pub(crate) fn is_malformed(error: &EndpointError) -> bool {
+    match error {
+        EndpointError::Length(_) | EndpointError::Malformed(_) => true,
+        EndpointError::Hyper(error) => error.is_parse(),
+        // Records of TLS.
+        EndpointError::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        EndpointError::Closed | EndpointError::Upload(_) => false,
+    }
 }
 
 fn of_h2(error: &h2::Error) -> Outcome {

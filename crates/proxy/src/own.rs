@@ -15,7 +15,7 @@ use weir_policy::resilience::TimeoutPlan;
 use weir_policy::snapshot::ServiceId;
 
 use crate::attempt::{self, Attempted, Deadlines, Try};
-use crate::body::{Inbound, Intake};
+use crate::body::{EndpointError, Inbound, Intake};
 use crate::connect::Plan;
 use crate::membership::Seats;
 use crate::pace::Pace;
@@ -29,7 +29,7 @@ pub enum OwnError {
     AnswerTooLarge,
     /// The answer broke off.
     #[error("the answer broke off: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] EndpointError),
     /// No endpoint answered.
     #[error("no endpoint of {service} answered")]
     Failed {
@@ -147,7 +147,7 @@ fn in_turn(seats: &Seats, draw: u64) -> Vec<Arc<Member>> {
 }
 
 /// A response, and on what its body comes.
-pub(crate) type Answer = (Response<hyper::body::Incoming>, crate::pool::Line);
+pub(crate) type Answer = (Response<crate::body::FromEndpoint>, crate::pool::Line);
 
 async fn send(
     worker: &Rc<Worker>,

@@ -20,6 +20,7 @@ use weir_telemetry::request_metrics::StatusClass;
 use weir_telemetry::termination::Termination;
 use weir_telemetry::trace_context::TraceId;
 
+use crate::body::EndpointError;
 use crate::body::{Intake, IntakeEnd};
 use crate::cache::{Outcome, Told};
 use crate::clock::ID_BYTES;
@@ -193,13 +194,13 @@ impl Ledger {
     }
 
     /// The endpoint's body broke off.
-    pub(crate) fn broke(&mut self, error: &hyper::Error) {
+    pub(crate) fn broke(&mut self, error: &EndpointError) {
         self.ended(Self::broken_by(error));
     }
 
     /// How an exchange ends whose endpoint's body broke off with this.
-    pub(crate) fn broken_by(error: &hyper::Error) -> Termination {
-        if error.is_parse() || outcome::is_malformed(error) {
+    pub(crate) fn broken_by(error: &EndpointError) -> Termination {
+        if outcome::is_malformed(error) {
             Termination::UpstreamInvalid
         } else {
             Termination::UpstreamResetAfterBytes

@@ -8,18 +8,28 @@ use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use weir_telemetry::termination::Termination;
 
 use crate::connect::Open;
+use crate::http1::Switched;
 use crate::pool::Line;
 use crate::record::Ledger;
 use crate::tunnel::{End, both_ways};
 use crate::worker::Worker;
 
+/// What the endpoint's side of an upgrade is.
+pub(crate) enum EndpointSide {
+    /// A connection that has left HTTP/1.1.
+    Connection(Switched),
+    /// A stream of HTTP/2, once hyper lets go of it.
+    Stream(OnUpgrade),
+}
+
 /// Joins both sides once hyper lets go of them.
 pub(crate) fn join(
     client: OnUpgrade,
-    endpoint: OnUpgrade,
+    endpoint: EndpointSide,
     line: Line,
     mut ledger: Box<Ledger>,
     idle: Duration,
@@ -27,15 +37,27 @@ pub(crate) fn join(
     tokio::task::spawn_local(async move {
         // A stream counts as one until its end.
         let _line = line;
-        let (client, endpoint) = match tokio::try_join!(client, endpoint) {
-            Ok(both) => both,
-            Err(error) => {
-                tracing::debug!(%error, "upgrade came to nothing");
-                ledger.ended(Termination::ClientGoneBeforeResponse);
-                return;
-            }
+        let nothing = |error: hyper::Error| {
+            tracing::debug!(%error, "upgrade came to nothing");
+            Termination::ClientGoneBeforeResponse
         };
-        let (termination, bytes) = tunnel(client, endpoint, &ledger, idle).await;
+        let joined = match endpoint {
+            EndpointSide::Connection(mut endpoint) => match client.await {
+                Ok(client) => Ok(tunnel(client, &mut endpoint, &ledger, idle).await),
+                Err(error) => Err(nothing(error)),
+            },
+            EndpointSide::Stream(endpoint) => match tokio::try_join!(client, endpoint) {
+                Ok((client, endpoint)) => {
+                    let mut endpoint = TokioIo::new(endpoint);
+                    Ok(tunnel(client, &mut endpoint, &ledger, idle).await)
+                }
+                Err(error) => Err(nothing(error)),
+            },
+        };
+        let (termination, bytes) = match joined {
+            Ok(end) => end,
+            Err(termination) => return ledger.ended(termination),
+        };
         ledger.end(termination, bytes);
     });
 }
@@ -72,17 +94,17 @@ pub(crate) fn pass_on(client: OnUpgrade, mut open: Open, mut ledger: Box<Ledger>
     });
 }
 
-async fn tunnel(
+async fn tunnel<E: AsyncRead + AsyncWrite + Unpin>(
     client: Upgraded,
-    endpoint: Upgraded,
+    endpoint: &mut E,
     ledger: &Ledger,
     idle: Duration,
 ) -> (Termination, u64) {
-    let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
+    let mut client = TokioIo::new(client);
     let mut bytes = 0;
     let moved = |_, sent| bytes = sent;
     let worker = ledger.worker();
-    let joined = both_ways(worker, &mut client, &mut endpoint, idle, moved);
+    let joined = both_ways(worker, &mut client, endpoint, idle, moved);
     let termination = match until_drained(worker, joined).await {
         None => Termination::Drained,
         Some(End::Whole | End::Endpoint { answered: true }) => Termination::Upgraded,

@@ -46,7 +46,7 @@ impl Socket {
         let _ = self.tcp().set_zero_linger();
     }
 
-    fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Socket::Plain(stream) => stream,
             Socket::Tls(stream) => stream.get_ref().0,

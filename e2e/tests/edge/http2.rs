@@ -199,7 +199,10 @@ async fn an_accepted_request_that_is_taken_back_counts_too() {
         Some(h2::Reason::ENHANCE_YOUR_CALM),
         "{error}"
     );
-    assert!(closed(&gateway, "http2-resets").await >= 1.0);
+    weir_testkit::eventually::eventually(DEADLINE, async || {
+        closed(&gateway, "http2-resets").await >= 1.0
+    })
+    .await;
 }
 
 type Sender = h2::client::SendRequest<Bytes>;

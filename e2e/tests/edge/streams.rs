@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use weir_e2e::DEADLINE;
 use weir_e2e::lone::Lone;
 use weir_testkit::client::{Client, raw, request};
@@ -123,6 +125,57 @@ async fn an_early_answer_is_delivered_while_the_upload_goes_on() {
         (answer.status.as_u16(), answer.text().as_str()),
         (403, "no need")
     );
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_before_it_has_sent_everything_is_served() {
+    let bytes = 16 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Answers from the start, whatever has come, and reads all the while.
+    let service = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut from, mut to) = stream.into_split();
+        let answer = tokio::spawn(async move {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+            to.write_all(head.as_bytes()).await.unwrap();
+            to.write_all(&vec![b'a'; bytes]).await.unwrap();
+            to
+        });
+        let mut read = vec![0; 64 * 1024];
+        let mut received = 0;
+        while received < bytes {
+            received += from.read(&mut read).await.unwrap();
+        }
+        answer.await.unwrap();
+        received
+    });
+    let gateway = Lone::start(&format!(
+        "
+        services: {{ app: {{ endpoints: [\"{address}\"] }} }}
+        routes: [{{ path: \"/*\", to: app, body_bytes_max: 32MiB }}]
+        "
+    ))
+    .await;
+    let talk = async {
+        let mut client = TcpStream::connect(gateway.web()).await.unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {bytes}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![b'b'; bytes]).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = tokio::time::timeout(DEADLINE, talk).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    assert!(
+        answer.len() > bytes && answer.ends_with(b"aaaa"),
+        "{}",
+        answer.len()
+    );
+    assert!(service.await.unwrap() >= bytes);
 }
 
 #[tokio::test]

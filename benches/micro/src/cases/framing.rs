@@ -2,11 +2,12 @@
 
 use std::hint::black_box;
 
+use bytes::BytesMut;
 use weir_policy::framing::Bounds;
 use weir_policy::framing::chunks::{Chunks, Read};
 use weir_policy::framing::frames::Frames;
 use weir_policy::framing::head;
-use weir_policy::framing::response::HeadLines;
+use weir_policy::framing::response::HeadReader;
 
 use super::Work;
 
@@ -43,10 +44,11 @@ pub(super) fn request_head() -> Work {
 }
 
 pub(super) fn response_head() -> Work {
-    let mut lines = HeadLines::default();
     Box::new(move || {
-        lines.expect();
-        black_box(lines.read(black_box(RESPONSE.as_bytes()))).expect("in order");
+        let mut buffer = BytesMut::with_capacity(8 * 1024);
+        buffer.extend_from_slice(black_box(RESPONSE.as_bytes()));
+        let head = HeadReader::default().read(&mut buffer, &BOUNDS);
+        assert_eq!(head.expect("in order").expect("whole").headers.len(), 6);
     })
 }
 

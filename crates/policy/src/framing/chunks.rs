@@ -56,29 +56,69 @@ pub enum Read {
     Broken(usize, Fault),
 }
 
+/// The next piece of a body among some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// Behind `skip` bytes that are no data come `length` bytes of it.
+    Data {
+        /// Bytes in front that are no data.
+        skip: usize,
+        /// Bytes of data; at least one.
+        length: usize,
+    },
+    /// All of them are no data, and there is more to come.
+    More,
+    /// So many are no data; the body ends with them.
+    End(usize),
+    /// So many are in order, the next one is not.
+    Broken(usize, Fault),
+}
+
 impl Chunks {
-    /// Reads on.
+    /// Reads on to the end of the bytes or of the body.
     pub fn read(&mut self, bytes: &[u8], bounds: &Bounds) -> Read {
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
+        loop {
+            match self.piece(&bytes[at..], bounds, |_| {}) {
+                Piece::Data { skip, length } => at += skip + length,
+                Piece::More => return Read::All,
+                Piece::End(count) => return Read::Whole(at + count),
+                Piece::Broken(count, fault) => return Read::Broken(at + count, fault),
+            }
+        }
+    }
+
+    /// Reads on to the end of a piece of data; every byte of the trailer section is told.
+    pub fn piece(&mut self, bytes: &[u8], bounds: &Bounds, mut trailer: impl FnMut(u8)) -> Piece {
+        for (at, &byte) in bytes.iter().enumerate() {
             if self.at == At::Data {
                 let here = (bytes.len() - at) as u64;
                 let taken = here.min(self.left);
                 self.left -= taken;
-                // Not more than there are bytes.
-                at += taken as usize;
                 if self.left == 0 {
                     self.at = At::DataReturn;
                 }
-                continue;
+                // Not more than there are bytes.
+                let length = taken as usize;
+                return Piece::Data { skip: at, length };
+            }
+            if self.is_trailer() {
+                trailer(byte);
             }
             match self.step(byte, bounds) {
-                Ok(false) => at += 1,
-                Ok(true) => return Read::Whole(at + 1),
-                Err(fault) => return Read::Broken(at, fault),
+                Ok(false) => {}
+                Ok(true) => return Piece::End(at + 1),
+                Err(fault) => return Piece::Broken(at, fault),
             }
         }
-        Read::All
+        Piece::More
+    }
+
+    fn is_trailer(&self) -> bool {
+        matches!(
+            self.at,
+            At::Trailer | At::TrailerName | At::TrailerValue | At::TrailerEnd | At::LastEnd
+        )
     }
 
     /// One byte that is not data; true at the end of the body.

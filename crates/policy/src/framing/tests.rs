@@ -22,7 +22,7 @@ fn numbers_are_those_of_the_list() {
         assert_eq!(Fault::numbered(fault.number()), Some(fault));
     }
     assert_eq!(Fault::numbered(0), None);
-    assert_eq!(Fault::numbered(25), None);
+    assert_eq!(Fault::numbered(26), None);
 }
 
 fn fault(head: &str) -> Option<Fault> {

@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use weir_policy::compress::Coding;
 use weir_policy::pipeline;
 use weir_telemetry::termination::Termination;
 
-use super::Intake;
 use super::compressed::Compressed;
+use super::{EndpointError, FromEndpoint, Intake};
 use crate::alarm::Alarm;
 use crate::cache::Filling;
 use crate::call::CallBody;
@@ -60,7 +59,7 @@ pub enum ReplyError {
     Total,
     /// The endpoint's side broke.
     #[error("the endpoint's response broke off: {0}")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] EndpointError),
 }
 
 /// What a body said when it was asked for its next frame.
@@ -183,7 +182,7 @@ impl Drop for Reply {
 /// A response body from an endpoint.
 #[derive(Debug)]
 pub(crate) struct Download {
-    incoming: Incoming,
+    incoming: FromEndpoint,
     /// Of a gRPC call.
     call: Option<Box<CallBody>>,
     /// `None` once the exchange has ended.
@@ -217,7 +216,7 @@ pub(crate) struct Patience {
 impl Download {
     /// Streams `incoming`; an empty one ends the exchange at once.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: FromEndpoint,
         call: Option<Box<CallBody>>,
         line: Line,
         intake: Option<Rc<Intake>>,

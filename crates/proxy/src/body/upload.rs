@@ -24,7 +24,7 @@ use crate::pace::Pace;
 
 /// Why a body could not be sent to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UploadError {
+pub enum UploadError {
     /// The exchange goes on without it.
     #[error("the exchange no longer wants this body")]
     Abandoned,

@@ -15,13 +15,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use weir_policy::pipeline::Permit;
 use weir_telemetry::termination::Termination;
 
 use super::flights::{News, Part};
 use super::shelf::{Cache, Stored, Ticket};
-use crate::body::{Patience, ReplyError};
+use crate::body::{FromEndpoint, Patience, ReplyError};
 use crate::clock;
 use crate::pool::Line;
 use crate::record::Ledger;
@@ -172,7 +171,7 @@ async fn wanted(feed: &Shared) -> bool {
 /// Begins to store an answer. The permit of its service is held as long as it is read.
 pub(crate) fn start(
     sink: Box<Sink>,
-    (incoming, line): (Incoming, Line),
+    (incoming, line): (FromEndpoint, Line),
     patience: Patience,
     permit: Option<Permit>,
 ) -> Feeding {
@@ -248,7 +247,7 @@ struct Fill {
 }
 
 impl Fill {
-    async fn run(mut self, mut incoming: Incoming, line: Line) {
+    async fn run(mut self, mut incoming: FromEndpoint, line: Line) {
         loop {
             if self.kept.is_none() && !wanted(&self.feed).await {
                 return;

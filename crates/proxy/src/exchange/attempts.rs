@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Response, request};
-use hyper::body::Incoming;
 use weir_policy::balance::{Chosen, Tried};
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Forward, Next, Outcome};
@@ -16,7 +15,7 @@ use weir_telemetry::termination::Termination;
 
 use super::hedge::Race;
 use crate::attempt::{self, Attempted, ClientFault, Deadlines, Try};
-use crate::body::Intake;
+use crate::body::{FromEndpoint, Intake};
 use crate::call;
 use crate::connect::Plan;
 use crate::happenings;
@@ -47,11 +46,11 @@ pub(super) struct Attempts<'a> {
 }
 
 /// A response to deliver, from where, and on what its body comes.
-pub(super) type Delivered = (Chosen, Response<Incoming>, Line);
+pub(super) type Delivered = (Chosen, Response<FromEndpoint>, Line);
 /// What to answer instead, and how the exchange ends with it.
 pub(super) type Refused = (Refusal, Termination);
 
-type Answered = (Response<Incoming>, Line);
+type Answered = (Response<FromEndpoint>, Line);
 
 /// What follows from an attempt.
 enum Step {

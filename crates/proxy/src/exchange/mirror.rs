@@ -12,7 +12,6 @@ use std::time::Duration;
 use http::header::EXPECT;
 use http::{HeaderName, HeaderValue, Method, Response, request};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use weir_policy::balance::Tried;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Attempt, Forward, Outcome};
@@ -21,7 +20,7 @@ use weir_telemetry::request_metrics::StatusClass;
 
 use super::Exchange;
 use crate::attempt::{self, Attempted, Deadlines, Try};
-use crate::body::{CopyFate, CopyFault, Inbound, Intake, Lag};
+use crate::body::{CopyFate, CopyFault, FromEndpoint, Inbound, Intake, Lag};
 use crate::clock;
 use crate::connect::Plan;
 use crate::pace::Pace;
@@ -199,7 +198,7 @@ impl Copy {
 
     /// Reads the answer, so that its connection can be used again; one that is long or slow costs
     /// the connection instead.
-    async fn throw_away(&self, response: Response<Incoming>, line: Line) {
+    async fn throw_away(&self, response: Response<FromEndpoint>, line: Line) {
         let mut body = response.into_body();
         let mut bytes = 0;
         let read = async {

@@ -7,13 +7,13 @@
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use weir_policy::pipeline::{self, Then};
 use weir_policy::refusal::{Code, Refusal};
 use weir_telemetry::termination::Termination;
 
 use super::Exchange;
 use super::attempts::{Delivered, Refused};
+use crate::body::FromEndpoint;
 use crate::clock;
 use crate::record::Ledger;
 
@@ -61,7 +61,7 @@ pub(super) async fn reshape(
 /// Reads a response to its end.
 async fn gather(
     exchange: &Exchange,
-    incoming: &mut Incoming,
+    incoming: &mut FromEndpoint,
     bytes_max: u64,
 ) -> Result<Bytes, Refused> {
     let Then::Forward(plan) = &exchange.admitted.then else {

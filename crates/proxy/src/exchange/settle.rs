@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{Extensions, HeaderValue, Response, StatusCode, Version, response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use weir_policy::balance::Chosen;
 use weir_policy::grpc::{self, Flavour, Status};
@@ -18,14 +17,13 @@ use weir_telemetry::termination::Termination;
 use super::attempts::Delivered;
 use super::stored::{self, Dress};
 use super::{Exchange, fallback};
-use crate::body::{Download, Patience, Reply};
+use crate::body::{Download, FromEndpoint, Patience, Reply};
 use crate::cache::{self, Received};
 use crate::call::CallBody;
-use crate::pool::Line;
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
-use crate::upgrade;
+use crate::upgrade::{self, EndpointSide};
 use crate::websocket::WebSocket;
 use crate::worker::Entry;
 
@@ -43,7 +41,7 @@ struct Terms {
 /// Both sides of a connection that leaves HTTP.
 struct Switch {
     client: OnUpgrade,
-    endpoint: OnUpgrade,
+    endpoint: EndpointSide,
 }
 
 impl Exchange {
@@ -52,7 +50,7 @@ impl Exchange {
         mut self: Box<Self>,
         (chosen, answer, line): Delivered,
     ) -> Response<Reply> {
-        let (mut head, incoming) = answer.into_parts();
+        let (mut head, mut incoming) = answer.into_parts();
         let terms = self.terms(&chosen);
         self.ledger.chosen = Some(chosen);
         if let Some(refusal) = too_large(&incoming, terms.bytes_max) {
@@ -77,7 +75,7 @@ impl Exchange {
             ledger.permit = Some(plan.permit);
         }
         // Switch: is this the end of HTTP on the connection, and was it asked for?
-        let switch = match switched(websocket.as_ref(), client, &mut head, &line) {
+        let switch = match switched(websocket.as_ref(), client, &mut head, &mut incoming) {
             Ok(switch) => switch,
             Err(refusal) => return respond::refuse(ledger, &refusal, UPSTREAM_INVALID),
         };
@@ -172,7 +170,7 @@ impl Exchange {
         }
     }
 
-    fn receive(&mut self, head: &response::Parts, incoming: &Incoming) -> Received {
+    fn receive(&mut self, head: &response::Parts, incoming: &FromEndpoint) -> Received {
         let Some(visit) = self.visit.take() else {
             return Received::Pass(None);
         };
@@ -215,7 +213,7 @@ fn finish(
     head.extensions = Extensions::new();
 }
 
-fn too_large(incoming: &Incoming, bytes_max: u64) -> Option<Refusal> {
+fn too_large(incoming: &FromEndpoint, bytes_max: u64) -> Option<Refusal> {
     let bytes = incoming.size_hint().exact().filter(|it| *it > bytes_max)?;
     let detail = format!("{bytes} bytes, at most {bytes_max} are passed on");
     Some(Refusal::new(Code::ResponseTooLarge).with_detail(detail))
@@ -229,12 +227,15 @@ fn switched(
     websocket: Option<&WebSocket>,
     client: Option<OnUpgrade>,
     head: &mut response::Parts,
-    line: &Line,
+    incoming: &mut FromEndpoint,
 ) -> Result<Option<Switch>, Refusal> {
-    if let (Some(socket), Line::H2(_)) = (websocket, line) {
+    if let (Some(socket), FromEndpoint::Http2(_)) = (websocket, &*incoming) {
         socket.received_extended(head);
     }
-    let endpoint = head.extensions.remove::<OnUpgrade>();
+    let endpoint = match incoming.take_switched() {
+        Some(connection) => Some(EndpointSide::Connection(connection)),
+        None => head.extensions.remove().map(EndpointSide::Stream),
+    };
     if websocket.is_some_and(|socket| !socket.is_plausible(head)) {
         return Err(Refusal::new(Code::UpstreamProtocol)
             .with_detail("the endpoint did not answer as a WebSocket does"));

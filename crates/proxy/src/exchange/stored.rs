@@ -5,7 +5,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Response, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use weir_policy::compress::Coding;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Admitted, Then};
@@ -16,7 +15,7 @@ use weir_policy::snapshot::{ListenerId, RouteId, ServiceId};
 use weir_telemetry::termination::Termination;
 
 use super::{Exchange, last_words};
-use crate::body::Reply;
+use crate::body::{FromEndpoint, Reply};
 use crate::cache::{self, Entered, Errand, Visit};
 use crate::pool::Line;
 use crate::record::Ledger;
@@ -187,7 +186,7 @@ pub(super) async fn wait(
 }
 
 /// Gives the connection back on which an answer came that is not passed on.
-pub(super) fn give_back(worker: &Rc<Worker>, incoming: &Incoming, line: Line) {
+pub(super) fn give_back(worker: &Rc<Worker>, incoming: &FromEndpoint, line: Line) {
     if incoming.is_end_stream() {
         line.finish(worker.clock.recent());
         worker.sweep_later();

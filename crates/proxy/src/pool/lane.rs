@@ -12,9 +12,10 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use weir_config::service::Protocol;
 
-use super::line::{H1Line, H1Sender, H2Line, Line, Shared};
+use super::line::{H1Line, H2Line, Line, Shared};
 use crate::body::Upload;
 use crate::clock;
+use crate::http1;
 
 /// What makes connections interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,7 +76,7 @@ pub(crate) struct Resolved {
 
 #[derive(Debug)]
 struct Idle {
-    sender: H1Sender,
+    connection: Rc<http1::Connection>,
     /// Nanoseconds.
     since: u64,
 }
@@ -165,8 +166,8 @@ impl Lane {
     }
 
     /// Keeps a connection that falls idle `now` for the next exchange.
-    pub(super) fn put_back(&self, sender: H1Sender, now: u64) {
-        if self.single_use || self.retired.get() || sender.is_closed() {
+    pub(super) fn put_back(&self, connection: Rc<http1::Connection>, now: u64) {
+        if self.single_use || self.retired.get() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -174,7 +175,10 @@ impl Lane {
             // The one that was idle for the longest goes.
             idle.remove(0);
         }
-        idle.push(Idle { sender, since: now });
+        idle.push(Idle {
+            connection,
+            since: now,
+        });
         drop(idle);
         self.freed.notify_one();
     }
@@ -218,7 +222,7 @@ impl Lane {
     pub(super) fn sweep(&self, now: u64) -> bool {
         let idle_max = clock::nanos(IDLE_TIME_MAX);
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| now.saturating_sub(idle.since) < idle_max && !idle.sender.is_closed());
+        idle.retain(|idle| now.saturating_sub(idle.since) < idle_max && idle.connection.is_alive());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.is_closed() && shared.idle_for(now) < idle_max);
         !idle.is_empty() || !shared.is_empty()
@@ -226,9 +230,9 @@ impl Lane {
 
     fn take_idle(self: &Rc<Self>) -> Option<H1Line> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, .. }) = idle.pop() {
-            if sender.is_ready() && !sender.is_closed() {
-                return Some(H1Line::new(sender, Rc::clone(self)));
+        while let Some(Idle { connection, .. }) = idle.pop() {
+            if connection.is_alive() {
+                return Some(H1Line::new(connection, Rc::clone(self)));
             }
         }
         None

@@ -3,19 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, request};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http2};
 
 use super::lane::Lane;
 use crate::body::Upload;
-use crate::interim::Interim;
+use crate::http1;
+use crate::interim::Relay;
 
 /// A connection that one exchange may send its request on.
 #[derive(Debug)]
@@ -40,64 +38,29 @@ impl Line {
 /// An HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct H1Line {
-    sender: H1Sender,
+    connection: Rc<http1::Connection>,
     lane: Rc<Lane>,
 }
 
-/// Sends requests on an HTTP/1.1 connection, and tells its wire that an answer is to come.
-#[derive(Debug)]
-pub(crate) struct H1Sender {
-    pub(crate) requests: http1::SendRequest<Upload>,
-    pub(crate) awaited: Arc<AtomicBool>,
-}
-
-impl H1Sender {
-    pub(super) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        self.requests.is_ready()
-    }
-}
-
 impl H1Line {
-    pub(crate) fn new(sender: H1Sender, lane: Rc<Lane>) -> Self {
-        Self { sender, lane }
+    pub(crate) fn new(connection: Rc<http1::Connection>, lane: Rc<Lane>) -> Self {
+        Self { connection, lane }
     }
 
-    /// Sends a request; its interim responses are told to `interim`.
-    pub(crate) fn send(
-        &mut self,
-        mut request: Request<Upload>,
-        interim: Option<&Interim>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
-    {
-        if let Some(interim) = interim.cloned() {
-            hyper::ext::on_informational(&mut request, move |response| {
-                interim.tell(response.status(), response.headers());
-            });
-        }
-        self.sender.awaited.store(true, Relaxed);
-        self.sender.requests.try_send_request(request)
+    /// Sends a request; its interim responses are told to `relay`.
+    pub(crate) fn send<'a>(
+        &self,
+        head: &request::Parts,
+        upload: Upload,
+        relay: Option<&'a Relay<'a>>,
+    ) -> http1::Sending<'a> {
+        self.connection.send(head, upload, relay)
     }
 
     fn finish(self, now: u64) {
-        let Self { mut sender, lane } = self;
-        if sender.is_closed() {
-            return;
+        if self.connection.renew() {
+            self.lane.put_back(self.connection, now);
         }
-        if sender.is_ready() {
-            lane.put_back(sender, now);
-            return;
-        }
-        // hyper says so a moment later, when its task has seen the end as well.
-        tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(READY_TIME_MAX, sender.requests.ready()).await
-            {
-                lane.put_back(sender, now);
-            }
-        });
     }
 }
 
@@ -229,5 +192,3 @@ impl Shared {
 /// An endpoint has 500 ms to say that it takes extended CONNECTs.
 const SETTINGS_LOOKS_MAX: u32 = 100;
 const SETTINGS_LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// How long a connection may take to be ready after its response has ended.
-const READY_TIME_MAX: Duration = Duration::from_secs(1);
