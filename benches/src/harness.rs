@@ -47,7 +47,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',')]
     pub peers: Vec<Peer>,
     /// Interleaved rounds of each scenario.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 6)]
     pub rounds: usize,
     /// Seconds of a slice; a round has two for each proxy.
     #[arg(long, default_value_t = 2.0)]
@@ -281,8 +281,9 @@ fn versions(tools: &Tools, peers: &[Peer]) -> BTreeMap<String, String> {
             Peer::Nginx => said(Path::new("nginx"), "-v"),
             Peer::Haproxy => said(Path::new("haproxy"), "-v"),
             Peer::Envoy => said(&tools.envoy, "--version"),
-            // Of minimal proxies the lock file beside them tells all versions.
-            Peer::Pingora | Peer::Hyper | Peer::Epoll => continue,
+            Peer::Pingora => locked("pingora-proxy"),
+            Peer::Hyper => locked("hyper"),
+            Peer::Epoll => continue,
         };
         let version = said.as_deref().and_then(first_version).unwrap_or("unknown");
         versions.insert(peer.title().to_owned(), version.to_owned());
@@ -294,6 +295,16 @@ fn said(program: &Path, argument: &str) -> Option<String> {
     let output = Command::new(program).arg(argument).output().ok()?;
     let both = [output.stdout, output.stderr].concat();
     Some(String::from_utf8_lossy(&both).into_owned())
+}
+
+/// The version of a crate that the minimal proxies are built with.
+fn locked(name: &str) -> Option<String> {
+    version_in(&fs::read_to_string("benches/peers/Cargo.lock").ok()?, name)
+}
+
+fn version_in(lock: &str, name: &str) -> Option<String> {
+    let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+    rest.split_once('"').map(|(version, _)| version.to_owned())
 }
 
 /// The first word part that has the form `1.2.3…`.
@@ -318,13 +329,20 @@ const END: &str = "<!-- newest: end -->";
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::{Scenario, first_version, published, scenarios};
+    use super::{Scenario, first_version, published, scenarios, version_in};
 
     #[test]
     fn all_means_all() {
         assert_eq!(scenarios("all").unwrap(), Scenario::ALL);
         assert_eq!(scenarios("h1").unwrap(), [Scenario::H1]);
         assert!(scenarios("h3").unwrap_err().contains("reload"));
+    }
+
+    #[test]
+    fn versions_of_crates_are_found_in_a_lock_file() {
+        let lock = "[[package]]\nname = \"hyper\"\nversion = \"1.12.0\"\nsource = \"x\"\n";
+        assert_eq!(version_in(lock, "hyper").as_deref(), Some("1.12.0"));
+        assert_eq!(version_in(lock, "h2"), None);
     }
 
     #[test]

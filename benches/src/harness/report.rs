@@ -139,6 +139,7 @@ fn scenario_section(out: &mut String, results: &ScenarioResults, plots: &str) {
     );
     line(out, "");
     line(out, scenario.remarks());
+    line(out, &format!("Load: `weir-load {}`.", results.load));
     if results.busy > BUSY_SAID {
         let percent = results.busy * 100.0;
         let warning = "other processes used so much of the two cores before it";
@@ -447,6 +448,7 @@ mod tests {
         };
         let scenario = ScenarioResults {
             scenario: Scenario::H1,
+            load: "--protocol h1 --path /1k".to_owned(),
             rate: 1000.0,
             busy: 0.25,
             peers: vec![peer(Peer::Weir, weir), peer(Peer::Nginx, nginx)],

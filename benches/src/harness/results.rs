@@ -37,6 +37,9 @@ pub struct Results {
 pub struct ScenarioResults {
     /// Which one.
     pub scenario: Scenario,
+    /// What `weir-load` was told, beside where and how fast.
+    #[serde(default)]
+    pub load: String,
     /// The fixed rate, requests per second: half of what the slowest managed.
     pub rate: f64,
     /// Share of all cores that was busy before the first load, 0 to 1; all proxies ran.

@@ -103,6 +103,7 @@ pub fn run(
     let peers = entries.into_iter().map(|entry| entry.results).collect();
     Ok(ScenarioResults {
         scenario,
+        load: shown_arguments(&arguments, stage),
         rate,
         busy,
         peers,
@@ -337,9 +338,8 @@ fn expected_body(scenario: Scenario, stage: &Stage) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Names and counts of the arguments, for the report.
-#[must_use]
-pub fn shown_arguments(arguments: &[String], stage: &Stage) -> String {
+/// The arguments for the report: without the token and the temporary directory.
+fn shown_arguments(arguments: &[String], stage: &Stage) -> String {
     let directory = stage.path("").display().to_string();
     let shown = arguments.iter().map(|argument| {
         if argument.starts_with("authorization:") {

@@ -80,9 +80,7 @@ impl Peer {
                 Some("speaks HTTP/1.1 in clear text only")
             }
             (Self::Pingora, S::Grpc) => Some("the minimal peer speaks HTTP/1.1 to the origin"),
-            (Self::Pingora | Self::Hyper | Self::Epoll, S::Ws) => {
-                Some("the minimal peer passes no upgrades on")
-            }
+            (Self::Hyper | Self::Epoll, S::Ws) => Some("the minimal peer passes no upgrades on"),
             (Self::Pingora | Self::Hyper | Self::Epoll, S::Routes | S::Reload) => {
                 Some("has no routes")
             }
