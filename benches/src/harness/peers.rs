@@ -202,12 +202,19 @@ impl Running {
         fs::write(&new, text)?;
         let began = Instant::now();
         fs::rename(&new, file)?;
-        if let Reload::Signal(_, signal) = reload {
-            let signal = *signal;
-            self.processes[0].signal(signal);
-        }
+        let signal = match reload {
+            Reload::Replace(_) => None,
+            Reload::Signal(_, signal) => Some(*signal),
+        };
+        let mut signal_due = began;
         let path = crate::harness::scenario::route_path(0);
         eventually(RELOAD_DEADLINE, || {
+            if let Some(signal) = signal
+                && Instant::now() >= signal_due
+            {
+                self.processes[0].signal(signal);
+                signal_due += SIGNAL_AGAIN;
+            }
             let answer = http::send(self.address, "GET", &path, &[], "")?;
             let seen = answer.header("x-generation").unwrap_or("none");
             ensure!(
@@ -251,5 +258,7 @@ fn text(path: &Path) -> String {
 
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const RELOAD_DEADLINE: Duration = Duration::from_secs(20);
+/// A master that is still busy with the reload before may miss a signal.
+const SIGNAL_AGAIN: Duration = Duration::from_secs(3);
 /// Open files of a proxy: 10,000 clients, and origins.
 const FILES: &str = "16384";

@@ -226,7 +226,8 @@ impl Scenario {
                 "The load is the same with and without reloads. Weir reads its file when it \
                  changes, nginx gets SIGHUP (`nginx -s reload`), HAProxy's master SIGUSR2, Envoy \
                  follows a file of routes (RDS) that is moved into place. The next reload is made \
-                 once the one before is seen in an answer."
+                 once the one before is seen in an answer; a signal is repeated when it is not \
+                 within three seconds."
             }
         }
     }
