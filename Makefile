@@ -80,6 +80,11 @@ bench: ## Weir beside nginx, HAProxy, Envoy and bare proxies on equal work (BENC
 instructions: dist ## Instructions per request of the gateway, by callgrind: repeatable to one in a hundred
 	@benches/instructions.sh
 
+.PHONY: scale
+scale: dist ## How costs grow with routes, endpoints, services, connections, cores, proxies; SCALE_ARGS
+	$(CARGO) build --locked --release -p weir-benches --bin weir-scale
+	target/release/weir-scale --out benches $(SCALE_ARGS)
+
 .PHONY: micro
 micro: ## Time the micro-benches (criterion); BENCH=route for those with `route` in their names
 	$(CARGO) bench --locked -p weir-benches --bench micro -- $(BENCH)

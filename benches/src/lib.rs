@@ -6,6 +6,7 @@ pub mod http1;
 pub mod load;
 pub mod origin;
 pub mod plot;
+pub mod scale;
 pub mod websocket;
 
 /// As many descriptors as the machine lets this process have.

@@ -152,7 +152,7 @@ pub const MEMBERS: &[Member] = &[
     },
     Member {
         directory: "benches",
-        may_use: &["config", "policy"],
+        may_use: &["config", "policy", "protocol", "identity", "micro"],
         must_not_use: &["pingora-core"],
     },
     Member {

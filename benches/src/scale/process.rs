@@ -1,0 +1,196 @@
+//! What a running process has used, from `/proc`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// A program that ends when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> io::Result<Running> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+        Ok(Running { child })
+    }
+
+    /// Its id. Of a program that replaces itself with another (`taskset`, `valgrind`), the id is
+    /// the other's.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end and waits; kills it when it does not.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn stop(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        let _ = Command::new("kill").arg(self.id().to_string()).status();
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.child.kill()?;
+        self.child.wait()
+    }
+
+    /// The time that its threads were on a processor so far.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        cpu_of(self.id())
+    }
+
+    /// Its resident memory, bytes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resident(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        Ok(field(&status, "VmRSS:") * 1024)
+    }
+
+    /// How often its threads have gone to sleep so far, each of which is followed by a wake-up; by
+    /// the name of the thread.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn sleeps(&self) -> io::Result<BTreeMap<String, u64>> {
+        let mut sleeps = BTreeMap::new();
+        for task in tasks(self.id())? {
+            // A thread may end meanwhile.
+            let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+            let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+            *sleeps.entry(name.trim().to_owned()).or_default() +=
+                field(&status, "voluntary_ctxt_switches:");
+        }
+        Ok(sleeps)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+/// The time that the threads of a process were on a processor, to the nanosecond.
+///
+/// # Errors
+/// It is gone.
+pub fn cpu_of(id: u32) -> io::Result<Duration> {
+    let mut nanos = 0;
+    for task in tasks(id)? {
+        let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+        nanos += stat
+            .split(' ')
+            .next()
+            .and_then(|first| first.parse::<u64>().ok())
+            .unwrap_or_default();
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+fn tasks(id: u32) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(format!("/proc/{id}/task"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect()
+}
+
+/// The number after a name in `/proc/…/status`; 0 when there is none.
+fn field(status: &str, name: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
+}
+
+/// What the machine's host took away, as a share of all time between two readings.
+#[derive(Debug, Clone, Copy)]
+pub struct Steal {
+    stolen: u64,
+    all: u64,
+}
+
+impl Steal {
+    /// Reads `/proc/stat`.
+    #[must_use]
+    pub fn now() -> Steal {
+        Steal::parse(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    fn parse(stat: &str) -> Steal {
+        let ticks: Vec<u64> = stat
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(1)
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        // user nice system idle iowait irq softirq steal; what follows is within user.
+        Steal {
+            stolen: ticks.get(7).copied().unwrap_or_default(),
+            all: ticks.iter().take(8).sum(),
+        }
+    }
+
+    /// The share since an earlier reading, 0 to 1.
+    #[must_use]
+    pub fn since(self, before: Steal) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        self.stolen.saturating_sub(before.stolen) as f64 / all as f64
+    }
+}
+
+/// How long a program has to end by itself.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn steal_is_a_share_of_all_time() {
+        let before = Steal::parse("cpu  100 0 100 700 0 0 0 100 0 0\ncpu0 1 2 3");
+        let after = Steal::parse("cpu  150 0 150 750 0 0 0 150 7 0\ncpu0 1 2 3");
+        assert!((after.since(before) - 0.25).abs() < 1e-9);
+        assert!(Steal::parse("").since(before).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_process_can_be_read() {
+        let mut command = Command::new("sleep");
+        let mut running = Running::start(command.arg("60")).unwrap();
+        assert!(running.resident().unwrap() > 0);
+        assert!(running.cpu().unwrap() < Duration::from_secs(1));
+        running.sleeps().unwrap();
+        assert!(!running.stop().unwrap().success());
+        assert_eq!(field("VmRSS:\t  12 kB\nx: 1", "VmRSS:"), 12);
+        assert_eq!(field("", "VmRSS:"), 0);
+    }
+}
