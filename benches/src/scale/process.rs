@@ -1,4 +1,4 @@
-//! What a running process has used, from `/proc`.
+//! What a running process has used, from its clock and from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,6 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
+
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// A program that ends when this is dropped.
 #[derive(Debug)]
@@ -94,21 +97,12 @@ impl Drop for Running {
     }
 }
 
-/// The time that the threads of a process were on a processor, to the nanosecond.
-///
-/// # Errors
-/// It is gone.
-pub fn cpu_of(id: u32) -> io::Result<Duration> {
-    let mut nanos = 0;
-    for task in tasks(id)? {
-        let stat = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-        nanos += stat
-            .split(' ')
-            .next()
-            .and_then(|first| first.parse::<u64>().ok())
-            .unwrap_or_default();
-    }
-    Ok(Duration::from_nanos(nanos))
+/// The time that the threads of a process were on a processor, to the nanosecond; those that have
+/// ended count as well (the sum over `/proc/…/task` would lose them).
+fn cpu_of(id: u32) -> io::Result<Duration> {
+    let id = i32::try_from(id).map_err(io::Error::other)?;
+    let clock = clock_getcpuclockid(Pid::from_raw(id))?;
+    Ok(Duration::from(clock_gettime(clock)?))
 }
 
 fn tasks(id: u32) -> io::Result<Vec<PathBuf>> {
