@@ -155,11 +155,12 @@ pub fn control_plane(fleets: &[Fleet], sizes: Sizes) -> Chapter {
     let text = &mut chapter.text;
     let _ = writeln!(
         text,
-        "## Control plane: proxies\n\nA real `weir-control-plane` on a real Consul agent. The proxies are light ones in one process: \
-         each enrols (a certificate of its own), holds one stream, answers each revision at once and reports its instance every \
-         5 s, as a sidecar does, but compiles nothing. They are spread over {SERVICES} services. Medians of five changes (ten of \
-         memberships); processor time of the control plane alone, less what it spends at rest; bytes are those of the streams \
-         before TLS.\n"
+        "## Control plane: proxies\n\nA real `weir-control-plane` on a real Consul agent. The \
+         proxies are light ones in one process: each enrols (a certificate of its own), holds one \
+         stream, answers each revision at once and reports its instance every 5 s, as a sidecar \
+         does, but compiles nothing. They are spread over {SERVICES} services. Medians of five \
+         changes (ten of memberships); processor time of the control plane alone, less what it \
+         spends at rest; bytes are those of the streams before TLS.\n"
     );
     let _ = writeln!(
         text,
