@@ -234,6 +234,11 @@ pub fn control_plane(fleets: &[Fleet], sizes: Sizes) -> Chapter {
     };
     let mut rows = vec![
         Row {
+            unit: "CPU ms for one more to join",
+            points: points(&|it| it.join_cpu_ms),
+            file: Some("scale-proxies-join.svg".to_owned()),
+        },
+        Row {
             unit: "CPU ms per second at rest",
             points: points(&|it| it.rest_cpu_ms),
             file: Some("scale-proxies-rest.svg".to_owned()),
