@@ -120,7 +120,9 @@ impl TraceContext {
 
     /// Writes what goes upstream into headers that began as those of the request.
     pub fn write(&self, headers: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::from_bytes(&self.traceparent()) {
+        if let Ok(mut value) = HeaderValue::from_bytes(&self.traceparent()) {
+            // No other request has it: HTTP/2 does not keep it in its table of fields.
+            value.set_sensitive(true);
             headers.insert(TRACEPARENT, value);
         }
         if !self.keep_tracestate {

@@ -24,12 +24,20 @@ pub(super) fn tag(worker: &Worker, ledger: &mut Ledger, headers: &mut HeaderMap)
     if let Some(id) = headers.get(REQUEST_ID)
         && id.len() <= REQUEST_ID_BYTES_MAX
     {
-        return id.clone();
+        return unrepeated(id.clone());
     }
     // Hexadecimal digits always make a header value.
     let id = HeaderValue::from_bytes(&dice.id()).unwrap_or(HeaderValue::from_static("none"));
+    let id = unrepeated(id);
     headers.insert(REQUEST_ID, id.clone());
     id
+}
+
+/// A value that no other message has: HTTP/2 does not keep it in its table of fields, where it
+/// would take the place of those that come again (RFC 7541, 6.2.3).
+fn unrepeated(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Tells the client the id of its request, unless the endpoint has done so.
