@@ -67,7 +67,9 @@ words! {
     pub enum InterimResponses: Default {
         /// None.
         Drop = "drop",
-        /// Those that speak HTTP/1.1.
+        /// Those that speak HTTP/1.1 or HTTP/2.
         Forward (default) = "forward",
+        /// Those that speak HTTP/2: some clients of HTTP/1.1 take one for the response.
+        Http2 = "http2",
     }
 }

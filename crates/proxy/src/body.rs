@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -15,6 +17,7 @@ mod compressed;
 mod copy;
 mod from_endpoint;
 mod reply;
+mod stream;
 mod upload;
 
 pub use copy::{Copied, CopyFault};
@@ -24,6 +27,7 @@ pub(crate) use from_endpoint::FromEndpoint;
 pub(crate) use reply::{Download, Patience};
 pub(crate) use reply::{Polled, take_polled};
 pub use reply::{Reply, ReplyError};
+pub use stream::StreamBody;
 pub(crate) use upload::{Intake, IntakeEnd, Upload};
 
 /// The body of a request as it came in.
@@ -35,8 +39,10 @@ pub enum Inbound {
     Full(Option<Bytes>),
     /// The beginning was held, the rest comes on.
     Held(Box<Held>),
-    /// Read by hyper from a client's connection.
+    /// Read by hyper from a client's HTTP/1 connection.
     Hyper(Incoming),
+    /// Of a stream of a client's HTTP/2 connection.
+    Stream(StreamBody),
     /// The same in Base64, decoded: gRPC-Web in its text form.
     Text(Box<Text>),
 }
@@ -44,7 +50,7 @@ pub enum Inbound {
 /// A body that comes in Base64.
 #[derive(Debug)]
 pub struct Text {
-    source: Incoming,
+    source: Inbound,
     decoder: Decoder,
 }
 
@@ -67,6 +73,9 @@ pub enum InboundError {
     /// It is not Base64 although it should be.
     #[error(transparent)]
     NotBase64(#[from] NotBase64),
+    /// The client's stream broke.
+    #[error(transparent)]
+    Stream(#[from] h2::Error),
 }
 
 impl Inbound {
@@ -78,10 +87,15 @@ impl Inbound {
         }))
     }
 
+    /// What comes on this stream behind a head with these fields.
+    pub(crate) fn of_stream(headers: &HeaderMap, incoming: RecvStream) -> Self {
+        Inbound::Stream(StreamBody::new(headers, incoming))
+    }
+
     /// The same body, decoded.
     pub(crate) fn decoded(self) -> Self {
         match self {
-            Inbound::Hyper(source) => Inbound::Text(Box::new(Text {
+            source @ (Inbound::Hyper(_) | Inbound::Stream(_)) => Inbound::Text(Box::new(Text {
                 source,
                 decoder: Decoder::default(),
             })),
@@ -140,6 +154,7 @@ impl Body for Inbound {
                 None => Pin::new(&mut body.rest).poll_frame(cx),
             },
             Inbound::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(InboundError::Hyper),
+            Inbound::Stream(body) => body.poll_frame(cx).map_err(InboundError::Stream),
             Inbound::Text(body) => body.poll_frame(cx),
         }
     }
@@ -150,6 +165,7 @@ impl Body for Inbound {
             Inbound::Full(body) => body.is_none(),
             Inbound::Held(body) => body.before.is_none() && body.rest.is_end_stream(),
             Inbound::Hyper(body) => body.is_end_stream(),
+            Inbound::Stream(body) => body.is_end(),
             Inbound::Text(body) => body.source.is_end_stream() && body.decoder.finish().is_ok(),
         }
     }
@@ -170,6 +186,7 @@ impl Body for Inbound {
                 })
             }
             Inbound::Hyper(body) => body.size_hint(),
+            Inbound::Stream(body) => body.size_hint(),
             Inbound::Text(_) => SizeHint::default(),
         }
     }

@@ -4,11 +4,13 @@
 //! compares them. Reading one costs a single monotonic clock call; the wall clock is asked once a
 //! second and carried along.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
+use httpdate::HttpDate;
 use weir_policy::moment::Moment;
 
 /// This moment, for callers that have no [`Clock`] of their own.
@@ -26,6 +28,8 @@ pub(crate) struct Clock {
     unix_offset_nanos: Cell<u64>,
     asked_nanos: Cell<u64>,
     read_nanos: Cell<u64>,
+    /// The last second that was written, and how.
+    date: RefCell<(u64, HeaderValue)>,
 }
 
 impl Clock {
@@ -34,6 +38,7 @@ impl Clock {
             unix_offset_nanos: Cell::new(0),
             asked_nanos: Cell::new(0),
             read_nanos: Cell::new(0),
+            date: RefCell::new((0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))),
         };
         clock.ask(nanos_at(Instant::now()));
         clock
@@ -55,6 +60,20 @@ impl Clock {
     /// The time that was read last, nanoseconds: good enough where seconds count.
     pub(crate) fn recent(&self) -> u64 {
         self.read_nanos.get()
+    }
+
+    /// The time that was read last, as `Date` has it; written once a second.
+    pub(crate) fn date(&self) -> HeaderValue {
+        let second = self.unix_nanos(self.recent()) / NANOS_PER_SECOND;
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            let written = HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string();
+            // A date always makes a header value.
+            if let Ok(written) = HeaderValue::try_from(written) {
+                *date = (second, written);
+            }
+        }
+        date.1.clone()
     }
 
     /// Wall-clock time of a moment of this process, nanoseconds since 1970.
@@ -156,6 +175,18 @@ mod tests {
         assert!(second >= first);
         assert!(first.unix_seconds.abs_diff(unix_now().as_secs()) <= 1);
         assert!(first.unix_seconds.abs_diff(now().unix_seconds) <= 1);
+    }
+
+    #[test]
+    fn dates_are_those_of_the_last_moment() {
+        let clock = Clock::new();
+        for _ in 0..2 {
+            let seconds = clock.now().unix_seconds;
+            let date = clock.date();
+            let date = date.to_str().unwrap_or_default();
+            let read = httpdate::parse_http_date(date).unwrap_or(UNIX_EPOCH);
+            assert_eq!(read, UNIX_EPOCH + Duration::from_secs(seconds), "{date}");
+        }
     }
 
     #[test]

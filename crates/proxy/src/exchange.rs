@@ -13,7 +13,6 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
-use hyper::upgrade::OnUpgrade;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{Admitted, Then};
 use weir_policy::refusal::{Code, Refusal};
@@ -26,6 +25,7 @@ use crate::interim::{Recipient, Relay};
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
+use crate::upgrade::ClientSide;
 use crate::websocket::WebSocket;
 use crate::worker::Entry;
 
@@ -98,7 +98,7 @@ struct Exchange {
     /// The body of its response, where that was changed.
     reshaped: Option<Bytes>,
     /// The client's connection, where it asked for an upgrade that policy allows.
-    client: Option<OnUpgrade>,
+    client: Option<ClientSide>,
     websocket: Option<WebSocket>,
     marks: Marks,
     /// Who gets interim responses.

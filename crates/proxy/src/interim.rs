@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::rc::Rc;
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use weir_config::bounds::INTERIM_RESPONSES_MAX;
 use weir_policy::framing::response::Head;
 use weir_policy::pipeline::interim::{self, Dropped};
@@ -25,6 +25,8 @@ pub(crate) struct Recipient {
 enum Form {
     /// Between the bytes of its HTTP/1 connection.
     Http1,
+    /// On its HTTP/2 stream.
+    Http2,
     /// Not at all.
     #[default]
     Nobody,
@@ -36,8 +38,9 @@ impl Recipient {
         let snapshot = &entry.installed.snapshot;
         let reached = interim::reach(snapshot, entry.listener, version);
         let form = match connection.http2 {
-            false if reached => Form::Http1,
-            _ => Form::Nobody,
+            _ if !reached => Form::Nobody,
+            false => Form::Http1,
+            true => Form::Http2,
         };
         Self {
             form,
@@ -89,6 +92,12 @@ impl Relay<'_> {
         interim::settle(snapshot, self.route, Version::HTTP_11, &mut headers);
         let taken = match &self.recipient.form {
             Form::Http1 => self.connection.tell_between(&encoded(status, &headers)),
+            Form::Http2 => {
+                let mut response = Response::new(());
+                *response.status_mut() = status;
+                *response.headers_mut() = headers;
+                self.connection.tell_stream(response)
+            }
             Form::Nobody => false,
         };
         if taken {

@@ -1,4 +1,4 @@
-//! Connections of clients: TLS, recognising the protocol, driving hyper, and closing what stands
+//! Connections of clients: TLS, recognising the protocol, driving it, and closing what stands
 //! idle, is slow, or is asked to leave.
 //!
 //! A connection is in one of four phases: *busy* (an exchange is under way), *idle* (nothing of the
@@ -17,14 +17,12 @@ use std::task::{Poll, Waker};
 
 use ::http::Response;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use weir_policy::framing::Fault;
 use weir_policy::moment::Moment;
 use weir_policy::proxy_protocol::Addresses;
 use weir_policy::rewrite::Remote;
 
-use crate::body::{Never, Reply};
 use crate::listen::Gate;
 use crate::proxy_protocol::{self, Ends};
 use crate::tunnel;
@@ -34,6 +32,7 @@ use crate::worker::{Bounds, Entry, Leaving, Worker, WorkerStats};
 mod greet;
 mod hello;
 mod http;
+mod http2;
 mod service;
 mod streams;
 mod watch;
@@ -43,6 +42,7 @@ pub(crate) use watch::LEAVE_IDLE_AFTER;
 
 use self::http::Http;
 use greet::{Greeted, greet};
+use service::Answer;
 use watch::{Verdict, Watch};
 
 /// Runs hyper's tasks on the worker's own thread.
@@ -162,6 +162,16 @@ impl ClientConnection {
         let told = self.meter.offer(message);
         if told && let Some(driver) = &*self.driver.borrow() {
             driver.wake_by_ref();
+        }
+        told
+    }
+
+    /// Sends a client of HTTP/2 this message before the response to the request whose exchange is
+    /// asking. `false`: it does not take what was sent before.
+    pub(crate) fn tell_stream(&self, message: Response<()>) -> bool {
+        let told = self.meter.blocked_since().is_none();
+        if told {
+            self.worker.interim.borrow_mut().push(message);
         }
         told
     }
@@ -362,16 +372,12 @@ async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes)
     drive(connection, bounds, http).await
 }
 
-/// Polls hyper, and closes the connection when its phase has lasted too long.
-async fn drive<S, F>(
+/// Serves, and closes the connection when its phase has lasted too long.
+async fn drive<A: Answer>(
     connection: &Rc<ClientConnection>,
     bounds: Bounds,
-    mut http: Http<S, F>,
-) -> &'static str
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
-    F: Future<Output = Result<Response<Reply>, Never>> + 'static,
-{
+    mut http: Http<A>,
+) -> &'static str {
     let mut watch = Watch::new(connection, bounds);
     let end = poll_fn(|cx| {
         watch.register(cx);

@@ -6,10 +6,16 @@
 
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use weir_telemetry::termination::Termination;
+
+mod client_side;
+
+pub(crate) use client_side::{ClientSide, Handover, StreamIo};
+
+use client_side::{ClientIo, NotLeft};
 
 use crate::connect::Open;
 use crate::http1::Switched;
@@ -26,9 +32,9 @@ pub(crate) enum EndpointSide {
     Stream(OnUpgrade),
 }
 
-/// Joins both sides once hyper lets go of them.
+/// Joins both sides once they have left HTTP.
 pub(crate) fn join(
-    client: OnUpgrade,
+    client: ClientSide,
     endpoint: EndpointSide,
     line: Line,
     mut ledger: Box<Ledger>,
@@ -37,22 +43,25 @@ pub(crate) fn join(
     tokio::task::spawn_local(async move {
         // A stream counts as one until its end.
         let _line = line;
-        let nothing = |error: hyper::Error| {
+        let nothing = |error: NotLeft| {
             tracing::debug!(%error, "upgrade came to nothing");
             Termination::ClientGoneBeforeResponse
         };
         let joined = match endpoint {
-            EndpointSide::Connection(mut endpoint) => match client.await {
+            EndpointSide::Connection(mut endpoint) => match client.left().await {
                 Ok(client) => Ok(tunnel(client, &mut endpoint, &ledger, idle).await),
                 Err(error) => Err(nothing(error)),
             },
-            EndpointSide::Stream(endpoint) => match tokio::try_join!(client, endpoint) {
-                Ok((client, endpoint)) => {
-                    let mut endpoint = TokioIo::new(endpoint);
-                    Ok(tunnel(client, &mut endpoint, &ledger, idle).await)
+            EndpointSide::Stream(endpoint) => {
+                let endpoint = async { endpoint.await.map_err(NotLeft::Connection) };
+                match tokio::try_join!(client.left(), endpoint) {
+                    Ok((client, endpoint)) => {
+                        let mut endpoint = TokioIo::new(endpoint);
+                        Ok(tunnel(client, &mut endpoint, &ledger, idle).await)
+                    }
+                    Err(error) => Err(nothing(error)),
                 }
-                Err(error) => Err(nothing(error)),
-            },
+            }
         };
         let (termination, bytes) = match joined {
             Ok(end) => end,
@@ -63,10 +72,10 @@ pub(crate) fn join(
 }
 
 /// Joins the client's side of a CONNECT with a connection to the endpoint.
-pub(crate) fn pass_on(client: OnUpgrade, mut open: Open, mut ledger: Box<Ledger>, idle: Duration) {
+pub(crate) fn pass_on(client: ClientSide, mut open: Open, mut ledger: Box<Ledger>, idle: Duration) {
     tokio::task::spawn_local(async move {
-        let mut client = match client.await {
-            Ok(client) => TokioIo::new(client),
+        let mut client = match client.left().await {
+            Ok(client) => client,
             Err(error) => {
                 tracing::debug!(%error, "a tunnel came to nothing");
                 ledger.ended(Termination::ClientGoneBeforeResponse);
@@ -95,12 +104,11 @@ pub(crate) fn pass_on(client: OnUpgrade, mut open: Open, mut ledger: Box<Ledger>
 }
 
 async fn tunnel<E: AsyncRead + AsyncWrite + Unpin>(
-    client: Upgraded,
+    mut client: ClientIo,
     endpoint: &mut E,
     ledger: &Ledger,
     idle: Duration,
 ) -> (Termination, u64) {
-    let mut client = TokioIo::new(client);
     let mut bytes = 0;
     let moved = |_, sent| bytes = sent;
     let worker = ledger.worker();

@@ -29,7 +29,7 @@ pub(crate) fn adopt(head: &mut request::Parts, dice: &Dice) -> bool {
         && head.version == Version::HTTP_2
         && head
             .extensions
-            .get::<Protocol>()
+            .get::<h2::ext::Protocol>()
             .is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEBSOCKET));
     if !wanted {
         return false;
@@ -136,7 +136,7 @@ mod tests {
             if let Some(protocol) = protocol {
                 request
                     .extensions_mut()
-                    .insert(Protocol::from_static(protocol));
+                    .insert(h2::ext::Protocol::from_static(protocol));
             }
             request.into_parts().0
         };

@@ -1,4 +1,4 @@
-//! The byte stream under hyper: a TCP or TLS socket, with what was read to recognise the protocol
+//! The byte stream under hyper and h2: a TCP or TLS socket, with what was read to recognise the protocol
 //! put back in front, a meter of progress, and coalesced writes for HTTP/2.
 
 use std::io;
@@ -252,7 +252,7 @@ impl Meter {
     }
 }
 
-/// A socket as hyper gets it.
+/// A socket as hyper and h2 get it.
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,

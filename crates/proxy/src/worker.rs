@@ -10,6 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use http::Response;
+
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use weir_config::bounds::SERVICES_MAX;
@@ -65,7 +67,7 @@ pub(crate) enum Command {
     Request {
         service: String,
         request: Box<http::Request<Bytes>>,
-        answer: oneshot::Sender<Result<http::Response<Bytes>, OwnError>>,
+        answer: oneshot::Sender<Result<Response<Bytes>, OwnError>>,
     },
     /// End now.
     Stop,
@@ -108,6 +110,8 @@ pub(crate) struct Worker {
     pub(crate) stopping: Cell<bool>,
     /// How exchanges end that are dropped now.
     pub(crate) ends_as: Cell<Option<Termination>>,
+    /// What the HTTP/2 stream that runs now sends before its response.
+    pub(crate) interim: RefCell<Vec<Response<()>>>,
     registry: Registry,
     roster: RefCell<Roster>,
     installed: RefCell<Option<Rc<Installed>>>,
@@ -153,6 +157,7 @@ impl Worker {
             stats,
             stopping: Cell::new(false),
             ends_as: Cell::new(None),
+            interim: RefCell::default(),
             registry: registry.clone(),
             roster: RefCell::default(),
             installed: RefCell::default(),

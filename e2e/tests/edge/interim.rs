@@ -1,10 +1,16 @@
 //! Interim responses (103 and other 1xx) of services: passed on as they come, in order, whole, and
 //! to nobody who cannot take them.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
 
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -153,6 +159,7 @@ async fn a_client_of_http_1_0_gets_none_and_a_listener_can_withhold_them() {
         ("", "1.0", false),
         ("", "1.1", true),
         (", interim_responses: forward", "1.1", true),
+        (", interim_responses: http2", "1.1", false),
         (", interim_responses: drop", "1.1", false),
     ] {
         let web = free_addr();
@@ -337,4 +344,147 @@ async fn of_hedged_attempts_only_the_first_is_heard() {
     let answer = raw(gateway.web(), sent, DEADLINE).await.text();
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
     assert!(!answer.contains("</hedge>"), "{answer}");
+}
+
+/// What comes on one stream, in order: heads, and the body behind the last.
+#[derive(Debug, PartialEq)]
+struct Answered {
+    interim: Vec<(StatusCode, HeaderMap)>,
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Answered {
+    /// The values of this field in interim responses.
+    fn told(&self, name: &str) -> Vec<&str> {
+        let heads = self.interim.iter();
+        let values = heads.filter_map(|(_, headers)| headers.get(name)?.to_str().ok());
+        values.collect()
+    }
+}
+
+async fn http2(address: SocketAddr) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    client.ready().await.unwrap()
+}
+
+/// Asks; `heard` is called at each interim response, as it comes.
+async fn ask(client: SendRequest<Bytes>, method: &str, path: &str, heard: impl Fn()) -> Answered {
+    let mut client = client.ready().await.unwrap();
+    let request = Request::builder().method(method);
+    let request = request.uri(format!("http://a{path}")).body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut answer = pin!(answer);
+    let mut interim = Vec::new();
+    let whole = async {
+        let response = poll_fn(|cx| {
+            while let Poll::Ready(Some(told)) = answer.poll_informational(cx) {
+                let (head, ()) = told.unwrap().into_parts();
+                interim.push((head.status, head.headers));
+                heard();
+            }
+            answer.as_mut().poll(cx)
+        });
+        let response = response.await.unwrap();
+        let (status, mut body) = (response.status(), response.into_body());
+        let mut read = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data.unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            read.extend_from_slice(&data);
+        }
+        (status, Bytes::from(read))
+    };
+    let (status, body) = tokio::time::timeout(DEADLINE, whole).await.unwrap();
+    Answered {
+        interim,
+        status,
+        body,
+    }
+}
+
+#[tokio::test]
+async fn a_hint_reaches_an_http_2_client_before_there_is_a_response() {
+    let origin = Origin::start(HINT, OK).await;
+    let gateway = Lone::start(&document(origin.address, "")).await;
+    let client = http2(gateway.web()).await;
+    for method in ["GET", "POST", "GET"] {
+        // The response is held back until the hint has come.
+        let answer = ask(client.clone(), method, "/", || origin.go_on()).await;
+        assert_eq!(answer.told("link"), ["</a.css>; rel=preload"], "{answer:?}");
+        assert_eq!(answer.told("via"), ["1.1 weir"], "{answer:?}");
+        assert_eq!(answer.interim[0].0, 103);
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"ok"[..]));
+    }
+    assert_eq!(count(&gateway, "passed-on").await, 3.0);
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_get_their_own() {
+    let body: &'static str = "0123456789abcdef".repeat(16 * 1024).leak();
+    let upstream = Upstream::start(Script::by(move |request: &Recorded| {
+        let path = request.path.as_str();
+        Reply::ok(format!("{path} {body}"))
+            .interim(102, &[("x-path", path)])
+            .interim(103, &[("x-path", path)])
+    }));
+    let gateway = Lone::start(&document(upstream.addr(), "")).await;
+    let client = http2(gateway.web()).await;
+    let mut streams = tokio::task::JoinSet::new();
+    for number in 0..60 {
+        let client = client.clone();
+        streams.spawn(async move {
+            let path = format!("/{number}");
+            let answer = ask(client, "GET", &path, || ()).await;
+            // One is left out while the client is slow to take the bodies of others.
+            let told = answer.told("x-path");
+            assert!(told.iter().all(|told| *told == path), "{path}: {told:?}");
+            assert_eq!(answer.body, format!("{path} {body}"), "{path}");
+        });
+    }
+    while let Some(ended) = streams.join_next().await {
+        ended.unwrap();
+    }
+    let told = count(&gateway, "passed-on").await + count(&gateway, "client-busy").await;
+    assert_eq!(told, 120.0);
+    // Where nothing is under way, nothing is left out.
+    let answer = ask(client, "HEAD", "/last", || ()).await;
+    assert_eq!(answer.told("x-path"), ["/last", "/last"]);
+    assert_eq!(
+        (answer.interim[0].0, answer.interim[1].0),
+        (102.try_into().unwrap(), 103.try_into().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn http_2_clients_are_told_as_listener_and_bounds_say() {
+    let upstream = Upstream::start(Script::by(move |request: &Recorded| {
+        (0..request.path[1..].parse().unwrap()).fold(Reply::ok("ok"), |reply, _| {
+            reply.interim(
+                103,
+                &[("link", "</a>"), ("connection", "x-hop"), ("x-hop", "1")],
+            )
+        })
+    }));
+    let max = RESPONSES_MAX as usize;
+    for (rule, most) in [
+        ("", max),
+        (", interim_responses: forward", max),
+        (", interim_responses: http2", max),
+        (", interim_responses: drop", 0),
+    ] {
+        let web = free_addr();
+        let document = document(upstream.addr(), "");
+        let listener = format!("        listeners: {{ web: {{ bind: \"{web}\"{rule} }} }}");
+        let _gateway = Lone::start(&format!("\n{listener}{document}")).await;
+        let client = http2(web).await;
+        for asked in [1, max, max + 1] {
+            let answer = ask(client.clone(), "GET", &format!("/{asked}"), || ()).await;
+            assert_eq!(answer.interim.len(), asked.min(most), "{rule} {asked}");
+            assert_eq!(answer.told("x-hop"), [""; 0], "{rule}");
+            assert_eq!(&*answer.body, b"ok");
+        }
+    }
 }

@@ -257,6 +257,7 @@ fn interim_text(interim: InterimResponses) -> &'static str {
     match interim {
         InterimResponses::Drop => "; interim responses are dropped",
         InterimResponses::Forward => "",
+        InterimResponses::Http2 => "; interim responses go to clients of HTTP/2 alone",
     }
 }
 

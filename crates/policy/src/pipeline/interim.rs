@@ -42,6 +42,7 @@ pub fn reach(snapshot: &Snapshot, listener: ListenerId, version: Version) -> boo
         InterimResponses::Drop => false,
         // HTTP/1.0 has none.
         InterimResponses::Forward => version >= Version::HTTP_11,
+        InterimResponses::Http2 => version >= Version::HTTP_2,
     }
 }
 

@@ -496,6 +496,7 @@ fn interim_responses_reach_who_can_take_them() {
     for (rule, reached) in [
         ("", [false, true, true]),
         (", interim_responses: forward", [false, true, true]),
+        (", interim_responses: http2", [false, false, true]),
         (", interim_responses: drop", [false, false, false]),
     ] {
         let snapshot = gateway(&format!(

@@ -251,7 +251,9 @@ impl Intake {
             Some(Err(error)) => {
                 inner.taps.clear();
                 self.end.set(match error {
-                    InboundError::Copy(_) | InboundError::Hyper(_) => IntakeEnd::Broken,
+                    InboundError::Copy(_) | InboundError::Hyper(_) | InboundError::Stream(_) => {
+                        IntakeEnd::Broken
+                    }
                     InboundError::NotBase64(_) => IntakeEnd::Malformed,
                 });
                 return Poll::Ready(Some(Err(UploadError::Client(error))));

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Extensions, Method, Request, Response, Version, request};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 use weir_policy::moment::Moment;
 use weir_policy::pipeline::{self, Admitted, Then};
 use weir_policy::refusal::{Code, Refusal};
@@ -23,6 +22,7 @@ use crate::interim::Recipient;
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
+use crate::upgrade::ClientSide;
 use crate::websocket::{self, WebSocket};
 use crate::worker::Entry;
 
@@ -74,7 +74,10 @@ impl Exchange {
         let snapshot = &entry.installed.snapshot;
         let errand = cache::errand(connection, &entry, &admitted, &head, bare);
         ledger.cache = errand.as_ref().map(|errand| Rc::clone(&errand.told));
-        let asked = head.extensions.remove::<OnUpgrade>();
+        let asked = match connection.http2 {
+            true => head.extensions.remove::<ClientSide>(),
+            false => head.extensions.remove().map(ClientSide::Connection),
+        };
         let connects = head.method == Method::CONNECT;
         let upgrades = admitted.upgrade.is_some();
         let client = asked.filter(|_| upgrades || connects);

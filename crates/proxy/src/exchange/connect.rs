@@ -3,9 +3,9 @@
 //! (by its authority); where bytes go is the document's answer, never the client's.
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::{Response, request};
 use http_body::Body;
-use hyper::ext::Protocol;
 use weir_policy::pipeline::{self, Then};
 use weir_policy::refusal::{Code, Refusal};
 use weir_telemetry::termination::Termination;

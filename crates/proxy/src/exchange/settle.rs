@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{Extensions, HeaderValue, Response, StatusCode, Version, response};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 use weir_policy::balance::Chosen;
 use weir_policy::grpc::{self, Flavour, Status};
 use weir_policy::pipeline::{self, Forward, Then};
@@ -23,7 +22,7 @@ use crate::call::CallBody;
 use crate::record::Ledger;
 use crate::respond;
 use crate::serve::ClientConnection;
-use crate::upgrade::{self, EndpointSide};
+use crate::upgrade::{self, ClientSide, EndpointSide};
 use crate::websocket::WebSocket;
 use crate::worker::Entry;
 
@@ -40,7 +39,7 @@ struct Terms {
 
 /// Both sides of a connection that leaves HTTP.
 struct Switch {
-    client: OnUpgrade,
+    client: ClientSide,
     endpoint: EndpointSide,
 }
 
@@ -225,7 +224,7 @@ fn too_large(incoming: &FromEndpoint, bytes_max: u64) -> Option<Refusal> {
 /// It does so unasked, or not as it should.
 fn switched(
     websocket: Option<&WebSocket>,
-    client: Option<OnUpgrade>,
+    client: Option<ClientSide>,
     head: &mut response::Parts,
     incoming: &mut FromEndpoint,
 ) -> Result<Option<Switch>, Refusal> {

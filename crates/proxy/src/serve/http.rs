@@ -1,4 +1,4 @@
-//! A connection in hyper's hands.
+//! A connection that is being served: HTTP/1 by hyper, HTTP/2 by [`Http2`].
 //!
 //! hyper's read buffer is 8 KiB at least, its connection some more. Most connections of a gateway
 //! are silent at any moment, so an HTTP/1 connection that has nothing to say gives all of that back
@@ -11,24 +11,31 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::HttpService;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 
-use super::streams::StreamExec;
+use super::http2::Http2;
+use super::service::{Answer, ConnectionService};
 use crate::body::{Never, Reply};
 use crate::wire::Wire;
 use crate::worker::{Bounds, Worker};
 
 type Io = TokioIo<Wire>;
 
-/// A connection in hyper's hands.
-pub(super) enum Http<S, F>
-where
-    S: HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
-{
-    H1(Http1<S>),
-    H2(Pin<Box<http2::Connection<Io, S, StreamExec>>>),
+/// A connection that is being served.
+pub(super) enum Http<A: Answer> {
+    H1(Http1<ConnectionService<A>>),
+    H2(Box<Http2<A>>),
+}
+
+/// Why one ended that should not have.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
 }
 
 /// An HTTP/1 connection.
@@ -50,34 +57,34 @@ where
     Left,
 }
 
-impl<S, F> Http<S, F>
-where
-    S: HttpService<Incoming, ResBody = Reply, Error = Never, Future = F>,
-    F: Future<Output = Result<Response<Reply>, Never>> + 'static,
-{
-    pub(super) fn h1(wire: Wire, service: S, bounds: Bounds) -> Self {
+impl<A: Answer> Http<A> {
+    pub(super) fn h1(wire: Wire, service: ConnectionService<A>, bounds: Bounds) -> Self {
         Self::H1(Http1 {
             state: State::Awake(Box::new(awake(wire, service, bounds))),
             bounds,
         })
     }
 
-    pub(super) fn h2(worker: &Rc<Worker>, wire: Wire, service: S, bounds: Bounds) -> Self {
-        let http = h2_builder(worker, bounds).serve_connection(TokioIo::new(wire), service);
-        Self::H2(Box::pin(http))
+    pub(super) fn h2(
+        worker: &Rc<Worker>,
+        wire: Wire,
+        service: ConnectionService<A>,
+        bounds: Bounds,
+    ) -> Self {
+        Self::H2(Box::new(Http2::new(worker, wire, service, bounds)))
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HttpError>> {
         match self {
-            Self::H1(http) => http.poll(cx),
-            Self::H2(http) => http.as_mut().poll(cx),
+            Self::H1(http) => http.poll(cx).map_err(HttpError::Http1),
+            Self::H2(http) => http.poll(cx).map_err(HttpError::Http2),
         }
     }
 
     pub(super) fn shut_down(&mut self) {
         match self {
             Self::H1(http) => http.shut_down(),
-            Self::H2(http) => http.as_mut().graceful_shutdown(),
+            Self::H2(http) => http.shut_down(),
         }
     }
 
@@ -180,48 +187,7 @@ fn h1_builder(bounds: Bounds) -> http1::Builder {
     builder
 }
 
-fn h2_builder(worker: &Rc<Worker>, bounds: Bounds) -> http2::Builder<StreamExec> {
-    let mut builder = http2::Builder::new(StreamExec {
-        worker: Rc::clone(worker),
-        idle: bounds.idle_timeout,
-    });
-    builder
-        .timer(TokioTimer::new())
-        // WebSockets (RFC 8441); whatever else is asked for so is refused.
-        .enable_connect_protocol()
-        .max_concurrent_streams(H2_STREAMS_MAX)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(H2_FRAME_BYTES)
-        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-        // The library answers what is over it without a reason; `exchange` has one.
-        .max_header_list_size(header_list_bytes_max(bounds))
-        .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
-        .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX);
-    builder
-}
-
-/// Room for everything within the bounds, as HTTP/2 counts (RFC 9113, section 10.5.1), and a
-/// little.
-fn header_list_bytes_max(bounds: Bounds) -> u32 {
-    let fields = bounds.header_count_max + H2_PSEUDO_FIELDS;
-    let bytes = bounds.header_bytes_max + fields * H2_FIELD_OVERHEAD_BYTES;
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
 /// hyper's read and write buffers towards a client may grow to this.
 const H1_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// hyper's own bound, which costs nothing.
 const HYPER_HEADER_COUNT_MAX: usize = 100;
-const H2_PSEUDO_FIELDS: usize = 8;
-const H2_FIELD_OVERHEAD_BYTES: usize = 32;
-const H2_STREAMS_MAX: u32 = 100;
-const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-const H2_FRAME_BYTES: u32 = 16 * 1024;
-const H2_SEND_BUFFER_BYTES: usize = 256 * 1024;
-/// Streams reset by the client before they were looked at (rapid reset): more are an attack.
-const H2_RESETS_PENDING_MAX: usize = 20;
-/// Streams reset because the client broke the protocol.
-const H2_RESETS_LOCAL_MAX: usize = 256;
-const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);

@@ -47,6 +47,13 @@ impl ConnectionService<()> {
     }
 }
 
+impl<F: Answer> ConnectionService<F> {
+    /// The answer to a request.
+    pub(super) fn answer(&self, request: Request<Inbound>) -> F::Future {
+        (self.answer)(Rc::clone(&self.connection), request)
+    }
+}
+
 impl<F: Answer> hyper::service::Service<Request<Incoming>> for ConnectionService<F> {
     type Response = Response<Reply>;
     type Error = Never;

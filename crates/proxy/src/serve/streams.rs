@@ -1,7 +1,7 @@
 //! The streams of an HTTP/2 connection: each is a task of its own, and is reset when its client
 //! takes nothing of its response for too long while the connection lives on.
 //!
-//! hyper asks a body for its next frame as soon as the client's window has room for one. So a
+//! A stream asks its body for the next frame as soon as the client's window has room for one. So a
 //! stream whose body has last given a frame, and that waits, waits for its client. Only then is
 //! there a timer.
 
@@ -26,11 +26,8 @@ pub(super) struct StreamExec {
     pub(super) idle: Duration,
 }
 
-impl<F> hyper::rt::Executor<F> for StreamExec
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
+impl StreamExec {
+    pub(super) fn run(&self, future: impl Future + 'static) {
         let Self { worker, idle } = self.clone();
         tokio::task::spawn_local(async move {
             let mut stream = pin!(Some(future));

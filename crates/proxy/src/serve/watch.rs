@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use weir_policy::framing::frames::Abuse;
 
+use super::http::HttpError;
 use super::{ClientConnection, Phase};
 use crate::alarm::Alarm;
 use crate::clock;
-use crate::outcome;
 use crate::worker::{Bounds, Leaving};
 
 /// What is to be done about a connection.
@@ -76,7 +76,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    pub(super) fn reason(&self, error: Option<&hyper::Error>) -> &'static str {
+    pub(super) fn reason(&self, error: Option<&HttpError>) -> &'static str {
         if let Some(abuse) = self.connection.meter.abuse() {
             return abuse.reason();
         }
@@ -226,8 +226,11 @@ impl<'a> Watch<'a> {
 }
 
 /// What the HTTP/2 library found fault with; other errors are those of the network.
-fn of_error(error: &hyper::Error) -> &'static str {
-    let found = outcome::source::<h2::Error>(error).filter(|found| !found.is_remote());
+fn of_error(error: &HttpError) -> &'static str {
+    let found = match error {
+        HttpError::Http1(_) => None,
+        HttpError::Http2(error) => Some(error).filter(|found| !found.is_remote()),
+    };
     match found.and_then(h2::Error::reason) {
         Some(h2::Reason::ENHANCE_YOUR_CALM) => Abuse::IdleFrames.reason(),
         Some(_) => "http2-protocol",
