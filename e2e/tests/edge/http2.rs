@@ -171,8 +171,28 @@ async fn closed(gateway: &Lone, reason: &str) -> f64 {
 async fn an_accepted_request_that_is_taken_back_counts_too() {
     let upstream = Upstream::start(Reply::ok("x").delay(Duration::from_secs(5)));
     let gateway = gateway_to(&upstream).await;
-    // Each in a write of its own: the library accepts one before it sees that it is taken back.
-    let (mut sender, connection) = slow_client(&gateway).await;
+    // Each in a write of its own: the library accepts one before it sees that it is taken back. On
+    // a machine that is busy with other things many come together, and then it is the library that
+    // ends the connection, for those taken back before they were accepted.
+    for _ in 0..TRIES_MAX {
+        let before = closed(&gateway, "http2-").await;
+        let taken_back = take_back_until_told_to_go(&gateway).await;
+        assert!(taken_back < 6000, "{taken_back}");
+        weir_testkit::eventually::eventually(DEADLINE, async || {
+            closed(&gateway, "http2-").await > before
+        })
+        .await;
+        if closed(&gateway, "http2-resets").await >= 1.0 {
+            assert!(taken_back >= 200, "{taken_back}");
+            return;
+        }
+    }
+    panic!("it was the library each time");
+}
+
+/// Takes back one request after the other; returns how many before it was told to go.
+async fn take_back_until_told_to_go(gateway: &Lone) -> u32 {
+    let (mut sender, connection) = slow_client(gateway).await;
     let driver = tokio::spawn(connection);
     let mut taken_back = 0;
     let ended = tokio::time::timeout(DEADLINE, async {
@@ -192,18 +212,17 @@ async fn an_accepted_request_that_is_taken_back_counts_too() {
         }
     });
     ended.await.expect("it is told to go");
-    assert!((200..6000).contains(&taken_back), "{taken_back}");
     let error = driver.await.unwrap().unwrap_err();
     assert_eq!(
         error.reason(),
         Some(h2::Reason::ENHANCE_YOUR_CALM),
         "{error}"
     );
-    weir_testkit::eventually::eventually(DEADLINE, async || {
-        closed(&gateway, "http2-resets").await >= 1.0
-    })
-    .await;
+    taken_back
 }
+
+/// Connections until one of them is ended for what the gateway itself counts.
+const TRIES_MAX: u32 = 10;
 
 type Sender = h2::client::SendRequest<Bytes>;
 
