@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use proptest::prelude::{any, prop, proptest};
 use serde_json::{Value, json};
+use weir_config::bounds::OPENAPI_OPERATIONS_MAX;
 
 use super::*;
 use crate::snapshot::ListenerId;
@@ -861,4 +862,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn operations_are_bounded() {
+    let document = |operations: usize| {
+        let mut text = "openapi: 3.0.3\ninfo: { title: t, version: '1' }\npaths:\n".to_owned();
+        for at in 0..operations {
+            text.push_str(&format!("  /p{at}: {{ get: {{ responses: {{}} }} }}\n"));
+        }
+        Api::compile(&text, false).map(drop)
+    };
+    assert!(document(OPENAPI_OPERATIONS_MAX).is_ok());
+    let faults = document(OPENAPI_OPERATIONS_MAX + 1).unwrap_err();
+    assert!(format!("{faults:?}").contains("operations"), "{faults:?}");
 }

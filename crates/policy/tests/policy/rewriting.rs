@@ -534,3 +534,18 @@ fn interim_responses_are_bounded_in_size_and_number_of_fields() {
         assert_eq!(interim::is_passed_on(status), passed_on, "{status}");
     }
 }
+
+#[test]
+fn a_value_that_is_too_long_for_its_place_counts_as_missing() {
+    let snapshot = gateway(
+        "listeners: { web: { bind: \"127.0.0.1:0\" } }\n\
+         services: { s: { endpoints: [\"127.0.0.1:1\"] } }\n\
+         routes: [{ path: /a, to: s, request_headers: { set: { x-b: \"{header.x-a}\" } } }]",
+    );
+    let bytes_max = weir_config::bounds::TEMPLATE_VALUE_BYTES_MAX;
+    for (bytes, filled) in [(bytes_max, true), (bytes_max + 1, false)] {
+        let value = "x".repeat(bytes);
+        let head = ask("GET /a").header("x-a", &value).prepared(&snapshot);
+        assert_eq!(head.headers.contains_key("x-b"), filled, "{bytes}");
+    }
+}
