@@ -1,5 +1,5 @@
-//! The byte stream under hyper and h2: a TCP or TLS socket, with what was read to recognise the protocol
-//! put back in front, a meter of progress, and coalesced writes for HTTP/2.
+//! The byte stream under hyper and h2: a TCP or TLS socket, with what was read to recognise the
+//! protocol put back in front, a meter of progress, and coalesced writes for HTTP/2.
 
 use std::io;
 use std::pin::Pin;
