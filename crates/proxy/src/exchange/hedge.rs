@@ -68,6 +68,10 @@ impl Drop for Beside {
     }
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is on the stack for a moment; a box would cost an allocation"
+)]
 enum Event {
     /// It is time for one more attempt.
     Due,
