@@ -489,7 +489,7 @@ fn aliased(bytes: u64) -> String {
     };
     add(&format!("&a {}", long(piece)));
     (1..bytes / piece).for_each(|_| add("*a"));
-    if bytes % piece > 0 {
+    if !bytes.is_multiple_of(piece) {
         add(&format!("&b {}", long(bytes % piece)));
     }
     text
