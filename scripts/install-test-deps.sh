@@ -17,15 +17,8 @@ command -v openssl >/dev/null || packages+=(openssl)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v nginx >/dev/null || packages+=(nginx-light)
 command -v promtool >/dev/null || packages+=(prometheus)
-<<<<<<< HEAD
 command -v valgrind >/dev/null || packages+=(valgrind)
-if [ "${#packages[@]}" -gt 0 ]; then
-  as_root apt-get update -q
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"
-fi
-=======
 install_packages ${packages[@]+"${packages[@]}"}
->>>>>>> de981d8 (benches: a harness that measures Weir beside its peers on equal work)
 
 scripts/install-consul.sh
 

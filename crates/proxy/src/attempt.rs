@@ -192,7 +192,8 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
         this.write_left(parts);
         let answer = pin!(match &mut line {
             Line::H1(line) => Either::Left(line.send(parts, this.upload(), this.relay)),
-            Line::H2(line) => Either::Right(this.send_h2(line, head)),
+            // Boxed: every exchange would carry its size.
+            Line::H2(line) => Either::Right(Box::pin(this.send_h2(line, head))),
         });
         this.answered(answer).await
     };

@@ -4,8 +4,9 @@
 //! There is no task and no channel per connection: who sends a request writes it, reads the head of
 //! its response, and whoever reads the body then reads it off the socket. Only the rest of a
 //! request whose response began before its end is sent by a task of its own. Between exchanges a
-//! connection is a socket without buffers; whether its endpoint has closed it is asked of the
-//! socket when it is to be used again, which costs no system call.
+//! connection is a socket without buffers. Whether its endpoint has closed it is asked of the
+//! socket when it is to be used again, which costs no system call; the lane in which it waits is
+//! told as well.
 //!
 //! Heads and lengths of responses are read by [`weir_policy::framing::response`], strictly.
 
@@ -110,11 +111,11 @@ impl Connection {
     }
 
     /// Whether the endpoint has neither closed the connection nor said anything unasked, as far as
-    /// is known.
-    pub(crate) fn is_alive(&self) -> bool {
+    /// is known; `waker` is told when that may have changed.
+    pub(crate) fn is_alive(&self, waker: &Waker) -> bool {
         let mut byte = [0];
         let mut read = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
+        let mut cx = Context::from_waker(waker);
         let socket = &mut self.state.borrow_mut().socket;
         Pin::new(socket).poll_read(&mut cx, &mut read).is_pending()
     }

@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
@@ -55,6 +56,7 @@ pub(crate) struct Lane {
     pub(crate) mesh_tls: RefCell<Option<Arc<ClientConfig>>>,
     single_use: bool,
     idle: RefCell<Vec<Idle>>,
+    watch: Watch,
     shared: RefCell<Vec<Rc<Shared>>>,
     /// Connections open, idle ones included.
     open: Cell<u32>,
@@ -112,6 +114,7 @@ impl Lane {
             resolved: RefCell::default(),
             mesh_tls: RefCell::default(),
             idle: RefCell::default(),
+            watch: Watch::new(),
             shared: RefCell::default(),
             open: Cell::new(0),
             opening: Cell::new(false),
@@ -166,9 +169,12 @@ impl Lane {
     }
 
     /// Keeps a connection that falls idle `now` for the next exchange.
-    pub(super) fn put_back(&self, connection: Rc<http1::Connection>, now: u64) {
-        if self.single_use || self.retired.get() {
+    pub(super) fn put_back(self: &Rc<Self>, connection: Rc<http1::Connection>, now: u64) {
+        if self.single_use || self.retired.get() || !connection.is_alive(&self.watch.waker) {
             return;
+        }
+        if !self.watch.begun.replace(true) {
+            tokio::task::spawn_local(watch(Rc::downgrade(self), Arc::clone(&self.watch.stir)));
         }
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= IDLE_MAX {
@@ -222,7 +228,9 @@ impl Lane {
     pub(super) fn sweep(&self, now: u64) -> bool {
         let idle_max = clock::nanos(IDLE_TIME_MAX);
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| now.saturating_sub(idle.since) < idle_max && idle.connection.is_alive());
+        idle.retain(|idle| {
+            now.saturating_sub(idle.since) < idle_max && idle.connection.is_alive(&self.watch.waker)
+        });
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.is_closed() && shared.idle_for(now) < idle_max);
         !idle.is_empty() || !shared.is_empty()
@@ -231,7 +239,7 @@ impl Lane {
     fn take_idle(self: &Rc<Self>) -> Option<H1Line> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop() {
-            if connection.is_alive() {
+            if connection.is_alive(Waker::noop()) {
                 return Some(H1Line::new(connection, Rc::clone(self)));
             }
         }
@@ -243,6 +251,57 @@ impl Lane {
         shared.retain(|shared| !shared.is_closed());
         let free = shared.iter().find(|shared| shared.has_room())?;
         Some(H2Line::new(free.sender(), Rc::clone(free), Rc::clone(self)))
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.watch.stir.0.notify_one();
+    }
+}
+
+/// Finds out which idle connections their endpoint closes.
+#[derive(Debug)]
+struct Watch {
+    stir: Arc<Stir>,
+    /// Waked when there is something to read on one of them.
+    waker: Waker,
+    /// Whether somebody waits for that.
+    begun: Cell<bool>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let stir = Arc::<Stir>::default();
+        Self {
+            waker: Waker::from(Arc::clone(&stir)),
+            stir,
+            begun: Cell::new(false),
+        }
+    }
+}
+
+/// Something happens on an idle connection, or their lane is gone.
+#[derive(Debug, Default)]
+struct Stir(Notify);
+
+impl Wake for Stir {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// Closes idle connections as soon as their endpoint does.
+async fn watch(lane: Weak<Lane>, stir: Arc<Stir>) {
+    loop {
+        stir.0.notified().await;
+        let Some(lane) = lane.upgrade() else { return };
+        let mut idle = lane.idle.borrow_mut();
+        idle.retain(|idle| idle.connection.is_alive(&lane.watch.waker));
     }
 }
 
