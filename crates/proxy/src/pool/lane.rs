@@ -170,8 +170,11 @@ impl Lane {
 
     /// Keeps a connection that falls idle `now` for the next exchange.
     pub(super) fn put_back(self: &Rc<Self>, connection: Rc<http1::Connection>, now: u64) {
-        if self.single_use || self.retired.get() || !connection.is_alive(&self.watch.waker) {
+        if self.single_use || self.retired.get() {
             return;
+        }
+        if !self.watch.due.replace(true) {
+            self.watch.stir.0.notify_one();
         }
         if !self.watch.begun.replace(true) {
             tokio::task::spawn_local(watch(Rc::downgrade(self), Arc::clone(&self.watch.stir)));
@@ -268,6 +271,8 @@ struct Watch {
     waker: Waker,
     /// Whether somebody waits for that.
     begun: Cell<bool>,
+    /// Whether connections have fallen idle that are to be watched.
+    due: Cell<bool>,
 }
 
 impl Watch {
@@ -277,6 +282,7 @@ impl Watch {
             waker: Waker::from(Arc::clone(&stir)),
             stir,
             begun: Cell::new(false),
+            due: Cell::new(false),
         }
     }
 }
@@ -295,11 +301,16 @@ impl Wake for Stir {
     }
 }
 
-/// Closes idle connections as soon as their endpoint does.
+/// Closes idle connections soon after their endpoint does. Under load they are idle for moments
+/// only: watching begins a little later, with those that are idle still.
 async fn watch(lane: Weak<Lane>, stir: Arc<Stir>) {
     loop {
         stir.0.notified().await;
+        if lane.upgrade().is_some_and(|lane| lane.watch.due.get()) {
+            tokio::time::sleep(WATCHED_AFTER).await;
+        }
         let Some(lane) = lane.upgrade() else { return };
+        lane.watch.due.set(false);
         let mut idle = lane.idle.borrow_mut();
         idle.retain(|idle| idle.connection.is_alive(&lane.watch.waker));
     }
@@ -367,3 +378,5 @@ const IDLE_MAX: usize = 128;
 /// How long a connection may stand idle: shorter than the keep-alive of most servers. Looked at by
 /// the sweep alone, so it may last a sweep's interval longer.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(45);
+/// When a connection has been idle for this long, at most, its endpoint's end is seen at once.
+const WATCHED_AFTER: Duration = Duration::from_millis(100);
