@@ -111,6 +111,42 @@ async fn headers_that_an_answer_varies_by_select_it() {
 }
 
 #[tokio::test]
+async fn a_url_has_so_many_answers_and_the_oldest_makes_room() {
+    let upstream = Upstream::start(Script::by(|request| {
+        let visitor = request.header("x-visitor").unwrap_or("none").to_owned();
+        let reply = Reply::ok(visitor).header("cache-control", "max-age=600");
+        reply.header("vary", "X-Visitor")
+    }));
+    let gateway = gateway_with("cache: {}", &upstream).await;
+    let visit = async |visitor: usize| {
+        let visitor = visitor.to_string();
+        let answer = gateway.get_with("/x", &[("x-visitor", &visitor)]).await;
+        assert_eq!(answer.text(), visitor);
+        status_of(&answer).starts_with("weir; hit")
+    };
+    let stored = async |visitor: usize| {
+        assert!(!visit(visitor).await, "{visitor} is there already");
+        eventually(DEADLINE, async || visit(visitor).await).await;
+    };
+    // As many as there may be: all of them are kept.
+    for visitor in 0..CACHE_VARIANTS_MAX {
+        stored(visitor).await;
+    }
+    for visitor in 0..CACHE_VARIANTS_MAX {
+        assert!(visit(visitor).await, "{visitor} is gone");
+    }
+    // One more takes the place of the first, and of no other.
+    stored(CACHE_VARIANTS_MAX).await;
+    for visitor in 1..=CACHE_VARIANTS_MAX {
+        assert!(visit(visitor).await, "{visitor} is gone");
+    }
+    assert!(!visit(0).await);
+}
+
+/// As the language's bounds have it: this crate sees Weir from outside only.
+const CACHE_VARIANTS_MAX: usize = 64;
+
+#[tokio::test]
 async fn what_is_stale_is_validated_and_renewed() {
     let upstream = Upstream::start(Script::by(|request| {
         let reply = match request.header("if-none-match") {

@@ -232,3 +232,58 @@ async fn a_hello_that_comes_byte_by_byte_is_read() {
     let answer = client.get("https://one.example/x").await.unwrap();
     assert_eq!(answer.text(), "one");
 }
+
+/// A client hello that asks for `name` and is this long, the head of its record included.
+fn hello(name: &str, bytes: usize) -> Vec<u8> {
+    fn sized(width: usize, inner: &[u8]) -> Vec<u8> {
+        let length = inner.len().to_be_bytes();
+        [&length[length.len() - width..], inner].concat()
+    }
+    fn extension(kind: u16, inner: &[u8]) -> Vec<u8> {
+        [&kind.to_be_bytes()[..], &sized(2, inner)].concat()
+    }
+    let names = sized(2, &[&[0][..], &sized(2, name.as_bytes())].concat());
+    let signatures = sized(2, &[4, 3]);
+    let record = |padding: usize| {
+        let extensions = [
+            extension(0, &names),
+            extension(13, &signatures),
+            extension(21, &vec![0; padding]),
+        ]
+        .concat();
+        let body = [
+            &[3, 3][..],
+            &[7; 32],
+            &sized(1, &[]),
+            &sized(2, &[0x13, 0x01]),
+            &sized(1, &[0]),
+            &sized(2, &extensions),
+        ]
+        .concat();
+        let handshake = [&[1][..], &sized(3, &body)].concat();
+        [&[22, 3, 1][..], &sized(2, &handshake)].concat()
+    };
+    let whole = record(bytes - record(0).len());
+    assert_eq!(whole.len(), bytes);
+    whole
+}
+
+#[tokio::test]
+async fn a_hello_may_be_so_long_and_no_byte_longer() {
+    // The bound of the language, CLIENT_HELLO_BYTES_MAX.
+    const BYTES_MAX: usize = 16 * 1024;
+    let stand = Stand::start("").await;
+    let address = stand.gateway.place().secure;
+    let longest = raw(address, hello("one.example", BYTES_MAX), DEADLINE).await;
+    // The endpoint has it, and finds nothing in it that it would speak.
+    let alert = longest.bytes.first();
+    assert_eq!(alert, Some(&21), "{:?}", longest.bytes);
+    assert_eq!(stand.logged("one.example").await["service"], "one");
+    stand.closed("tls", 0).await;
+
+    let past = raw(address, hello("a.below.example", BYTES_MAX + 1), DEADLINE).await;
+    assert_ne!(past.ending, Ending::Open);
+    assert_eq!(past.bytes, b"");
+    stand.closed("tls", 1).await;
+    assert_eq!(stand.gateway.access_log().len(), 1);
+}
