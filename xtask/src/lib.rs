@@ -4,6 +4,7 @@
 pub mod dependencies;
 pub mod generate;
 pub mod tidy;
+pub mod tracked;
 
 use std::path::{Path, PathBuf};
 

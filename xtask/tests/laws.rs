@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "tests")]
 
-use weir_xtask::{dependencies, generate, root, tidy};
+use weir_xtask::{dependencies, generate, root, tidy, tracked};
 
 #[test]
 fn dependency_table_holds() {
@@ -13,6 +13,12 @@ fn dependency_table_holds() {
 #[test]
 fn source_files_are_tidy() {
     let found = tidy::violations(&root()).expect("sources can be read");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn tracked_files_are_whole() {
+    let found = tracked::violations(&root()).expect("tracked files can be read");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

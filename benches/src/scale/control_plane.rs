@@ -4,7 +4,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -133,7 +133,7 @@ impl Stand {
             .await?;
         let (api, address) = (free_address()?, free_address()?);
         let data = directory.join("control-plane");
-        let mut command = Command::new(programs.join("weir-control-plane"));
+        let mut command = Running::command(programs.join("weir-control-plane"));
         command
             .args(["--api", &api.to_string(), "--mesh", &address.to_string()])
             .args(["--consul", &format!("http://{agent}")])
@@ -404,7 +404,7 @@ fn start_consul(directory: &Path) -> io::Result<(Running, SocketAddr)> {
     }
     let data = directory.join("consul");
     std::fs::create_dir_all(&data)?;
-    let mut command = Command::new("consul");
+    let mut command = Running::command("consul");
     command
         .args(["agent", "-server", "-bootstrap-expect=1", "-node=scale"])
         .args(["-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn"])

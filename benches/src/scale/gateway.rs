@@ -69,13 +69,13 @@ impl Gateway {
 
         let mut command = match &profile {
             None => {
-                let mut command = Command::new("taskset");
+                let mut command = Running::command("taskset");
                 let cores = if load.workers == 1 { "0" } else { "0,1" };
                 command.args(["-c", cores]).arg(program);
                 command
             }
             Some(profile) => {
-                let mut command = Command::new("valgrind");
+                let mut command = Running::command("valgrind");
                 command
                     .args(["-q", "--tool=callgrind", "--instr-atstart=no"])
                     .arg(format!("--callgrind-out-file={}", profile.display()))

@@ -1,6 +1,10 @@
 //! What a running process has used, from its clock and from `/proc`.
+//!
+//! Nothing outlives who measures: a program ends when its [`Running`] is dropped, and the kernel
+//! kills it when the thread that started it is gone without that (`setpriv --pdeathsig`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -17,20 +21,28 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it.
+    /// A command that starts this program, for [`Running::start`].
+    #[must_use]
+    pub fn command(program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command
+    }
+
+    /// Starts what [`Running::command`] made, to live no longer than the calling thread.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start(command: &mut Command) -> io::Result<Running> {
-        let program = command.get_program().to_string_lossy().into_owned();
+        let shown = format!("{command:?}");
         let child = command
             .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("{shown}: {error}")))?;
         Ok(Running { child })
     }
 
-    /// Its id. Of a program that replaces itself with another (`taskset`, `valgrind`), the id is
-    /// the other's.
+    /// Its id. Of a program that replaces itself with another (`setpriv`, `taskset`, `valgrind`),
+    /// the id is the other's.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -164,7 +176,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
 
     use super::*;
 
@@ -178,13 +193,60 @@ mod tests {
 
     #[test]
     fn a_process_can_be_read() {
-        let mut command = Command::new("sleep");
-        let mut running = Running::start(command.arg("60")).unwrap();
+        let mut running = Running::start(Running::command("sleep").arg("60")).unwrap();
         assert!(running.resident().unwrap() > 0);
         assert!(running.cpu().unwrap() < Duration::from_secs(1));
         running.sleeps().unwrap();
         assert!(!running.stop().unwrap().success());
         assert_eq!(field("VmRSS:\t  12 kB\nx: 1", "VmRSS:"), 12);
         assert_eq!(field("", "VmRSS:"), 0);
+    }
+
+    /// The test below, in the process that is going to be killed.
+    const KILLED: &str = "WEIR_TEST_KILLED";
+
+    #[test]
+    fn what_was_started_ends_when_its_starter_is_killed() {
+        if std::env::var_os(KILLED).is_some() {
+            let running = Running::start(Running::command("sleep").arg("60")).unwrap();
+            // `setpriv` has become `sleep` by then, so the kernel has been told.
+            while comm(running.id()) != "sleep" {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            println!("\nstarted {}", running.id());
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        let mut starter = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("scale::process::tests::what_was_started_ends_when_its_starter_is_killed")
+            .env(KILLED, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(starter.stdout.take().unwrap()).lines();
+        let mut told = lines.map(|line| line.unwrap());
+        let id = told.find_map(|line| line.strip_prefix("started ").map(str::to_owned));
+        let id = id.unwrap().parse().unwrap();
+        assert_eq!(comm(id), "sleep");
+        starter.kill().unwrap();
+        starter.wait().unwrap();
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        // It may stay as a zombie where nobody waits for orphans.
+        while comm(id) == "sleep" && !state(id).starts_with('Z') {
+            assert!(Instant::now() < deadline, "{id} is still there");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn comm(id: u32) -> String {
+        let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+        name.trim().to_owned()
+    }
+
+    fn state(id: u32) -> String {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        state.unwrap_or("Z (gone)").trim().to_owned()
     }
 }

@@ -69,10 +69,6 @@ pub struct Admitted {
 pub struct Grant(Option<HeaderValue>);
 
 /// What happens to an admitted request.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly every request is forwarded; a box would cost each an allocation"
-)]
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
