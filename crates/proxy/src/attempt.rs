@@ -8,9 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::Either;
-use http::header::HOST;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, request};
 use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
 use weir_policy::framing;
 use weir_policy::pipeline::{FailureKind, Outcome};
@@ -21,6 +19,7 @@ use crate::call;
 use crate::clock;
 use crate::connect::{self, Plan};
 use crate::http1::Unanswered;
+use crate::http2;
 use crate::interim::Relay;
 use crate::outcome;
 use crate::pool::{H2Line, Lane, Line};
@@ -166,7 +165,7 @@ pub(crate) struct Try<'a> {
 pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -> Attempted {
     // Connect: nothing is sent yet, every failure may be tried again.
     let (timeout, expiry) = this.deadlines.connect(this.began);
-    let mut line = match connect::line(this.lane, &this.plan, timeout).await {
+    let line = match connect::line(this.lane, &this.plan, timeout).await {
         Ok(line) => line,
         Err(error) => {
             tracing::debug!(%error, endpoint = %this.lane.address, "no connection");
@@ -190,12 +189,14 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
             return failed(FailureKind::Reset, true);
         };
         this.write_left(parts);
-        let answer = pin!(match &mut line {
-            Line::H1(line) => Either::Left(line.send(parts, this.upload(), this.relay)),
-            // Boxed: every exchange would carry its size.
-            Line::H2(line) => Either::Right(Box::pin(this.send_h2(line, head))),
-        });
-        this.answered(answer).await
+        let sending = match &line {
+            Line::H1(line) => Ok(Either::Left(line.send(parts, this.upload(), this.relay))),
+            Line::H2(line) => this.send_h2(line, head).map(Either::Right),
+        };
+        match sending {
+            Ok(answer) => this.answered(pin!(answer)).await,
+            Err(why) => Ok(Err(why)),
+        }
     };
     if !this.keep_head && !matches!(end, Ok(Err(Unanswered::Unsent))) {
         *head = None;
@@ -250,26 +251,24 @@ impl Try<'_> {
         }
     }
 
-    /// Takes the head, or a copy of it, and gives it back where it was not needed.
-    async fn send_h2(&self, line: &mut H2Line, head: &mut Option<request::Parts>) -> Answer {
+    /// Takes the head, or a copy of it, unless the connection has closed meanwhile.
+    fn send_h2(
+        &self,
+        line: &H2Line,
+        head: &mut Option<request::Parts>,
+    ) -> Result<http2::Sending<'_>, Unanswered> {
+        if line.is_closed() {
+            return Err(Unanswered::Unsent);
+        }
         let kept = if self.keep_head { head.clone() } else { None };
-        let Some(parts) = std::mem::replace(head, kept) else {
+        let Some(mut parts) = std::mem::replace(head, kept) else {
             return Err(Unanswered::Unsent);
         };
-        let mut request = Request::from_parts(parts, self.upload());
         if self.deadlines.upgrade {
-            websocket::extend(&mut request);
+            websocket::extend(&mut parts);
         }
-        match line.send(with_authority(request)).await {
-            Ok(response) => Ok(response.map(FromEndpoint::Http2)),
-            Err(mut error) => Err(match error.take_message() {
-                Some(unsent) => {
-                    head.get_or_insert_with(|| unsent.into_parts().0);
-                    Unanswered::Unsent
-                }
-                None => Unanswered::Failed(error.into_error().into()),
-            }),
-        }
+        let sent = line.send(parts, self.upload(), self.relay);
+        sent.map_err(|error| Unanswered::Failed(error.into()))
     }
 
     /// Looks at fields that came in HTTP/2: those of HTTP/1.1 are bounded and read strictly
@@ -345,29 +344,10 @@ impl Try<'_> {
     }
 }
 
-/// Whether a header section is larger than Weir takes. hyper has bounds of its own, a little above
+/// Whether a header section is larger than Weir takes. The library has bounds of its own, above
 /// these, that protect memory.
 fn is_too_large(headers: &HeaderMap) -> bool {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
     headers.len() > RESPONSE_HEADER_COUNT_MAX
         || headers.iter().map(field).sum::<usize>() > RESPONSE_HEADER_BYTES_MAX
-}
-
-/// The request as HTTP/2 wants it: the host in the target.
-fn with_authority(mut request: Request<Upload>) -> Request<Upload> {
-    *request.version_mut() = Version::HTTP_2;
-    let host = request.headers_mut().remove(HOST);
-    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let Some(authority) = authority else {
-        return request;
-    };
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority);
-    let target = request.uri().path_and_query().cloned();
-    parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
 }

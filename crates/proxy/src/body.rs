@@ -16,6 +16,7 @@ use crate::call::{Decoder, NotBase64};
 mod compressed;
 mod copy;
 mod from_endpoint;
+mod outgoing;
 mod reply;
 mod stream;
 mod upload;
@@ -24,11 +25,12 @@ pub use copy::{Copied, CopyFault};
 pub(crate) use copy::{CopyFate, Lag};
 pub use from_endpoint::EndpointError;
 pub(crate) use from_endpoint::FromEndpoint;
+pub(crate) use outgoing::{Cut, Outgoing};
 pub(crate) use reply::{Download, Patience};
 pub(crate) use reply::{Polled, take_polled};
 pub use reply::{Reply, ReplyError};
 pub use stream::StreamBody;
-pub(crate) use upload::{Intake, IntakeEnd, Upload};
+pub(crate) use upload::{Intake, IntakeEnd, Upload, UploadError};
 
 /// The body of a request as it came in.
 #[derive(Debug)]

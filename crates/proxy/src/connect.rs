@@ -3,28 +3,23 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio_rustls::{TlsConnector, TlsStream};
-use weir_config::bounds::RESPONSE_HEADER_BYTES_MAX;
 use weir_identity::{Expect, Identity, SpiffeId};
 use weir_policy::pipeline::FailureKind;
 use weir_policy::snapshot::{Service, ServiceId};
 
 use crate::clock;
 use crate::happenings;
-use crate::http1;
-use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Shared, Turn, Wait};
+use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Turn, Wait};
 use crate::proxy_protocol::{self, Announcement, Ends};
 use crate::record::ServiceMetrics;
-use crate::serve::LocalExec;
 use crate::wire::{Socket, Wire};
 use crate::worker::Installed;
+use crate::{http1, http2};
 
 mod dial;
 
@@ -78,7 +73,7 @@ pub(crate) enum ConnectError {
     FullTimeout(Duration),
     /// The HTTP handshake failed.
     #[error("the HTTP handshake failed: {0}")]
-    Handshake(#[from] hyper::Error),
+    Handshake(#[from] h2::Error),
     /// The endpoint wants a mesh identity that cannot be checked: this process has none, or the
     /// id is malformed.
     #[error("the endpoint's identity {id:?} cannot be verified here")]
@@ -256,7 +251,8 @@ async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
     }
     let counted = Counted::new(opening.done(), plan);
     if lane.http2 {
-        handshake_h2(&lane, Wire::new(socket).coalescing(), counted).await
+        let connection = http2::Connection::start(Wire::new(socket), counted).await?;
+        Ok(Line::H2(lane.share(connection)))
     } else {
         let connection = http1::Connection::new(socket, counted);
         Ok(Line::H1(H1Line::new(connection, lane)))
@@ -276,40 +272,6 @@ async fn socket(lane: &Lane, plan: &Plan<'_>) -> Result<Socket, ConnectError> {
     let connected = TlsConnector::from(config).connect(name, stream).await;
     let stream = connected.map_err(ConnectError::Tls)?;
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
-}
-
-async fn handshake_h2(lane: &Rc<Lane>, wire: Wire, counted: Counted) -> Result<Line, ConnectError> {
-    let (sender, mut connection) = http2::Builder::new(LocalExec)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .initial_max_send_streams(H2_STREAMS_INITIAL as usize)
-        .max_header_list_size(H2_HEADER_BYTES_MAX)
-        .keep_alive_interval(H2_PING_INTERVAL)
-        .keep_alive_timeout(H2_PING_TIMEOUT)
-        .handshake(TokioIo::new(wire))
-        .await?;
-    let shared = Shared::new(sender.clone(), H2_STREAMS_INITIAL);
-    let told = Rc::downgrade(&shared);
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        let driven = std::future::poll_fn(|cx| {
-            let polled = std::pin::Pin::new(&mut connection).poll(cx);
-            if let Some(shared) = told.upgrade() {
-                shared.allow(connection.current_max_send_streams());
-                let takes = connection.is_extended_connect_protocol_enabled();
-                shared.tell_connect(takes, cx.waker());
-            }
-            match polled {
-                Poll::Ready(result) => Poll::Ready(result),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        if let Err(error) = driven.await {
-            tracing::debug!(%error, "connection to an endpoint ended");
-        }
-    });
-    Ok(Line::H2(lane.share(sender, shared)))
 }
 
 /// Held as long as a connection is open.
@@ -373,19 +335,6 @@ fn host_of(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
 }
-
-const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// Streams assumed to be allowed until the endpoint says.
-const H2_STREAMS_INITIAL: u32 = 100;
-/// Twice what is taken, so that what is a little too large is refused by name.
-const H2_HEADER_BYTES_MAX: u32 = 128 * 1024;
-/// A connection in use that has been silent for this long is asked whether it lives.
-const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
-const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-const _: () = assert!(H2_HEADER_BYTES_MAX as usize > RESPONSE_HEADER_BYTES_MAX);
-const _: () = assert!(H2_STREAM_WINDOW_BYTES < H2_CONNECTION_WINDOW_BYTES);
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response, StatusCode, request};
+use http::{Method, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
@@ -284,7 +284,7 @@ impl State {
                     return Poll::Ready(Ok(head));
                 }
                 if let Some(relay) = relay {
-                    relay.hear(head);
+                    relay.hear(head.status, Version::HTTP_11, head.headers);
                 }
             }
             if ready!(self.poll_read(cx, self.wish))? == 0 {

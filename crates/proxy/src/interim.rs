@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use http::{HeaderMap, Response, StatusCode, Version};
 use weir_config::bounds::INTERIM_RESPONSES_MAX;
-use weir_policy::framing::response::Head;
 use weir_policy::pipeline::interim::{self, Dropped};
 use weir_policy::snapshot::{RouteId, ServiceId};
 
@@ -66,11 +65,11 @@ pub(crate) struct Relay<'a> {
 
 impl Relay<'_> {
     /// A response that is not the last one has come.
-    pub(crate) fn hear(&self, head: Head) {
-        if !self.recipient.is_reached() || !interim::is_passed_on(head.status) {
+    pub(crate) fn hear(&self, status: StatusCode, version: Version, headers: HeaderMap) {
+        if !self.recipient.is_reached() || !interim::is_passed_on(status) {
             return;
         }
-        let outcome = match self.tell(head.status, head.headers) {
+        let outcome = match self.tell(status, version, headers) {
             Ok(()) => PASSED_ON,
             Err(dropped) => dropped.as_str(),
         };
@@ -78,7 +77,12 @@ impl Relay<'_> {
         metrics.interim(outcome, 1);
     }
 
-    fn tell(&self, status: StatusCode, mut headers: HeaderMap) -> Result<(), Dropped> {
+    fn tell(
+        &self,
+        status: StatusCode,
+        version: Version,
+        mut headers: HeaderMap,
+    ) -> Result<(), Dropped> {
         if !interim::fits(&headers) {
             return Err(Dropped::TooLarge);
         }
@@ -89,7 +93,7 @@ impl Relay<'_> {
         }
         self.recipient.told.set(told + 1);
         let snapshot = &self.entry.installed.snapshot;
-        interim::settle(snapshot, self.route, Version::HTTP_11, &mut headers);
+        interim::settle(snapshot, self.route, version, &mut headers);
         let taken = match &self.recipient.form {
             Form::Http1 => self.connection.tell_between(&encoded(status, &headers)),
             Form::Http2 => {

@@ -24,6 +24,7 @@ pub mod feed;
 mod files;
 mod happenings;
 mod http1;
+mod http2;
 mod interim;
 pub mod keys;
 mod listen;

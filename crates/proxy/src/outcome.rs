@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io;
 
+use h2::Reason;
 use weir_policy::framing::Fault;
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_telemetry::termination::Termination;
@@ -13,12 +14,7 @@ use crate::body::EndpointError;
 /// The outcome of a request of which something was written, and for which no response head came.
 pub(crate) fn of(error: &EndpointError) -> Outcome {
     let kind = match error {
-        EndpointError::Hyper(error) => match source::<h2::Error>(error) {
-            Some(h2) => return of_h2(h2),
-            None if error.is_parse_too_large() => FailureKind::HeaderTooLarge,
-            None if error.is_parse() => FailureKind::Protocol,
-            None => FailureKind::Reset,
-        },
+        EndpointError::Http2(error) => return of_h2(error),
         EndpointError::Malformed(Fault::TooLarge | Fault::TooManyFields) => {
             FailureKind::HeaderTooLarge
         }
@@ -33,7 +29,8 @@ pub(crate) fn of(error: &EndpointError) -> Outcome {
 pub(crate) fn is_malformed(error: &EndpointError) -> bool {
     match error {
         EndpointError::Length(_) | EndpointError::Malformed(_) => true,
-        EndpointError::Hyper(error) => error.is_parse(),
+        // What the library says about the endpoint, not the endpoint itself.
+        EndpointError::Http2(error) => error.is_library() && breaks_rules(error),
         // Records of TLS.
         EndpointError::Io(error) => error.kind() == io::ErrorKind::InvalidData,
         EndpointError::Closed | EndpointError::Upload(_) => false,
@@ -41,26 +38,32 @@ pub(crate) fn is_malformed(error: &EndpointError) -> bool {
 }
 
 fn of_h2(error: &h2::Error) -> Outcome {
-    match error.reason() {
-        // RFC 9113, 8.7: a refused stream was not processed at all.
-        Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Outcome::Failure {
+    // RFC 9113, 8.7: a refused stream was not processed at all, and neither was one that a GOAWAY
+    // leaves out (6.8); others are told of no GOAWAY by the library.
+    let refused = error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away();
+    if refused && error.is_remote() {
+        return Outcome::Failure {
             kind: FailureKind::Reset,
             sent: false,
-        },
-        Some(
-            h2::Reason::PROTOCOL_ERROR
-            | h2::Reason::COMPRESSION_ERROR
-            | h2::Reason::FRAME_SIZE_ERROR
-            | h2::Reason::FLOW_CONTROL_ERROR,
-        ) => Outcome::Failure {
-            kind: FailureKind::Protocol,
-            sent: true,
-        },
-        _ => Outcome::Failure {
-            kind: FailureKind::Reset,
-            sent: true,
-        },
+        };
     }
+    let kind = match breaks_rules(error) {
+        true => FailureKind::Protocol,
+        false => FailureKind::Reset,
+    };
+    Outcome::Failure { kind, sent: true }
+}
+
+fn breaks_rules(error: &h2::Error) -> bool {
+    matches!(
+        error.reason(),
+        Some(
+            Reason::PROTOCOL_ERROR
+                | Reason::COMPRESSION_ERROR
+                | Reason::FRAME_SIZE_ERROR
+                | Reason::FLOW_CONTROL_ERROR
+        )
+    )
 }
 
 /// The first cause of an error that is of this type.

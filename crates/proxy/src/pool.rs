@@ -15,7 +15,7 @@ mod lane;
 mod line;
 
 pub(crate) use lane::{Lane, LaneKey, OpenConnection, Opening, Resolved, Turn, Wait};
-pub(crate) use line::{H1Line, H2Line, Line, Shared};
+pub(crate) use line::{H1Line, H2Line, Line};
 
 /// All lanes of one worker.
 #[derive(Debug, Default)]

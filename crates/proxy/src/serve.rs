@@ -9,7 +9,7 @@
 //! until the client speaks again.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,21 +44,6 @@ use self::http::Http;
 use greet::{Greeted, greet};
 use service::Answer;
 use watch::{Verdict, Watch};
-
-/// Runs hyper's tasks on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExec;
-
-impl<F> hyper::rt::Executor<F> for LocalExec
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
 
 /// One connection of a client.
 #[derive(Debug)]

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use weir_telemetry::termination::Termination;
 
@@ -15,7 +13,7 @@ mod client_side;
 
 pub(crate) use client_side::{ClientSide, Handover, StreamIo};
 
-use client_side::{ClientIo, NotLeft};
+use client_side::ClientIo;
 
 use crate::connect::Open;
 use crate::http1::Switched;
@@ -25,11 +23,12 @@ use crate::tunnel::{End, both_ways};
 use crate::worker::Worker;
 
 /// What the endpoint's side of an upgrade is.
+#[derive(Debug)]
 pub(crate) enum EndpointSide {
     /// A connection that has left HTTP/1.1.
     Connection(Switched),
-    /// A stream of HTTP/2, once hyper lets go of it.
-    Stream(OnUpgrade),
+    /// A stream of HTTP/2.
+    Stream(StreamIo),
 }
 
 /// Joins both sides once they have left HTTP.
@@ -43,29 +42,20 @@ pub(crate) fn join(
     tokio::task::spawn_local(async move {
         // A stream counts as one until its end.
         let _line = line;
-        let nothing = |error: NotLeft| {
-            tracing::debug!(%error, "upgrade came to nothing");
-            Termination::ClientGoneBeforeResponse
-        };
-        let joined = match endpoint {
-            EndpointSide::Connection(mut endpoint) => match client.left().await {
-                Ok(client) => Ok(tunnel(client, &mut endpoint, &ledger, idle).await),
-                Err(error) => Err(nothing(error)),
-            },
-            EndpointSide::Stream(endpoint) => {
-                let endpoint = async { endpoint.await.map_err(NotLeft::Connection) };
-                match tokio::try_join!(client.left(), endpoint) {
-                    Ok((client, endpoint)) => {
-                        let mut endpoint = TokioIo::new(endpoint);
-                        Ok(tunnel(client, &mut endpoint, &ledger, idle).await)
-                    }
-                    Err(error) => Err(nothing(error)),
-                }
+        let client = match client.left().await {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::debug!(%error, "upgrade came to nothing");
+                return ledger.ended(Termination::ClientGoneBeforeResponse);
             }
         };
-        let (termination, bytes) = match joined {
-            Ok(end) => end,
-            Err(termination) => return ledger.ended(termination),
+        let (termination, bytes) = match endpoint {
+            EndpointSide::Connection(mut endpoint) => {
+                tunnel(client, &mut endpoint, &ledger, idle).await
+            }
+            EndpointSide::Stream(mut endpoint) => {
+                tunnel(client, &mut endpoint, &ledger, idle).await
+            }
         };
         ledger.end(termination, bytes);
     });

@@ -5,11 +5,11 @@
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use h2::ext::Protocol;
 use http::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
-use http::{Method, Request, StatusCode, Version, request, response};
-use hyper::ext::Protocol;
+use http::{Method, StatusCode, Version, request, response};
 
 use crate::clock::Dice;
 
@@ -29,7 +29,7 @@ pub(crate) fn adopt(head: &mut request::Parts, dice: &Dice) -> bool {
         && head.version == Version::HTTP_2
         && head
             .extensions
-            .get::<h2::ext::Protocol>()
+            .get::<Protocol>()
             .is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case(WEBSOCKET));
     if !wanted {
         return false;
@@ -47,15 +47,13 @@ pub(crate) fn adopt(head: &mut request::Parts, dice: &Dice) -> bool {
 }
 
 /// The request as an HTTP/2 endpoint wants it.
-pub(crate) fn extend<B>(request: &mut Request<B>) {
-    *request.method_mut() = Method::CONNECT;
-    let headers = request.headers_mut();
+pub(crate) fn extend(head: &mut request::Parts) {
+    head.method = Method::CONNECT;
+    let headers = &mut head.headers;
     for name in [UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY] {
         headers.remove(name);
     }
-    request
-        .extensions_mut()
-        .insert(Protocol::from_static(WEBSOCKET));
+    head.extensions.insert(Protocol::from_static(WEBSOCKET));
 }
 
 impl WebSocket {
@@ -119,6 +117,8 @@ const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+    use http::Request;
+
     use super::*;
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
             if let Some(protocol) = protocol {
                 request
                     .extensions_mut()
-                    .insert(h2::ext::Protocol::from_static(protocol));
+                    .insert(Protocol::from_static(protocol));
             }
             request.into_parts().0
         };

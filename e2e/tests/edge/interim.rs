@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -78,6 +78,38 @@ fn document(address: SocketAddr, more: &str) -> String {
         routes: [{{ path: \"/*\", to: app{more} }}]
         "
     )
+}
+
+fn document_http2(address: SocketAddr) -> String {
+    document(address, "").replace(" } }", ", protocol: http2 } }")
+}
+
+/// A service that answers each stream with a hint, and with the rest when the test lets it.
+async fn origin_http2() -> Origin {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let leave = Arc::new(Semaphore::new(0));
+    let given = Arc::clone(&leave);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let given = Arc::clone(&given);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let given = Arc::clone(&given);
+                    tokio::spawn(async move {
+                        let hint = Response::builder().status(103);
+                        let hint = hint.header("link", "</a.css>; rel=preload");
+                        respond.send_informational(hint.body(()).unwrap()).unwrap();
+                        given.acquire().await.unwrap().forget();
+                        let mut body = respond.send_response(Response::new(()), false).unwrap();
+                        body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+                    });
+                }
+            });
+        }
+    });
+    Origin { address, leave }
 }
 
 /// Reads until the text ends so.
@@ -178,7 +210,7 @@ async fn a_client_of_http_1_0_gets_none_and_a_listener_can_withhold_them() {
 async fn as_many_and_as_large_as_the_bounds_say() {
     let room = HEADER_BYTES_MAX - "link".len() - 4;
     let (fits, large) = ("f".repeat(room), "l".repeat(room + 1));
-    let upstream = Upstream::start(Script::by(move |request: &Recorded| {
+    let script = Script::by(move |request: &Recorded| {
         let reply = Reply::ok("ok");
         match request.path.as_str() {
             "/size" => reply
@@ -187,23 +219,42 @@ async fn as_many_and_as_large_as_the_bounds_say() {
             path => (0..path[1..].parse().unwrap())
                 .fold(reply, |reply, _| reply.interim(102, &[("x-n", "1")])),
         }
-    }));
-    let gateway = Lone::start(&document(upstream.addr(), "")).await;
-    let max = RESPONSES_MAX;
-    let one_past = max + 1;
-    for (path, passed_on) in [
-        ("/size".to_owned(), 1),
-        (format!("/{max}"), max),
-        (format!("/{one_past}"), max),
-    ] {
-        let sent = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        let answer = raw(gateway.web(), sent, DEADLINE).await;
-        assert_eq!(answer.answers(), passed_on as usize + 1, "{path}");
-        assert!(answer.text().ends_with("\r\n\r\nok"), "{path}");
+    });
+    for http2 in [false, true] {
+        let (upstream, document) = match http2 {
+            false => {
+                let upstream = Upstream::start(script.clone());
+                let document = document(upstream.addr(), "");
+                (upstream, document)
+            }
+            true => {
+                let upstream = Upstream::builder(script.clone()).http2().start();
+                let document = document_http2(upstream.addr());
+                (upstream, document)
+            }
+        };
+        let gateway = Lone::start(&document).await;
+        let max = RESPONSES_MAX;
+        let one_past = max + 1;
+        for (path, passed_on) in [
+            ("/size".to_owned(), 1),
+            (format!("/{max}"), max),
+            (format!("/{one_past}"), max),
+        ] {
+            let sent = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let answer = raw(gateway.web(), sent, DEADLINE).await;
+            assert_eq!(answer.answers(), passed_on as usize + 1, "{path} {http2}");
+            let text = answer.text();
+            assert!(
+                text.ends_with("ok") || text.ends_with("ok\r\n0\r\n\r\n"),
+                "{text}"
+            );
+        }
+        assert_eq!(count(&gateway, "too-large").await, 1.0);
+        assert_eq!(count(&gateway, "too-many").await, 1.0);
+        assert_eq!(count(&gateway, "passed-on").await, f64::from(2 * max + 1));
+        assert_eq!(upstream.request_count(), 3);
     }
-    assert_eq!(count(&gateway, "too-large").await, 1.0);
-    assert_eq!(count(&gateway, "too-many").await, 1.0);
-    assert_eq!(count(&gateway, "passed-on").await, f64::from(2 * max + 1));
 }
 
 #[tokio::test]
@@ -486,5 +537,57 @@ async fn http_2_clients_are_told_as_listener_and_bounds_say() {
             assert_eq!(answer.told("x-hop"), [""; 0], "{rule}");
             assert_eq!(&*answer.body, b"ok");
         }
+    }
+}
+
+#[tokio::test]
+async fn hints_of_http_2_services_reach_both_kinds_of_clients_before_there_is_a_response() {
+    let origin = origin_http2().await;
+    let gateway = Lone::start(&document_http2(origin.address)).await;
+    let mut first = TcpStream::connect(gateway.web()).await.unwrap();
+    let second = http2(gateway.web()).await;
+    for number in 1..=2 {
+        first.write_all(get("/").as_bytes()).await.unwrap();
+        // The response is held back until this has come.
+        let hint = read_to(&mut first, "\r\n\r\n").await;
+        let expected = HINT.replace("\r\n\r\n", "\r\nvia: 2 weir\r\n\r\n");
+        assert_eq!(hint, expected, "{number}");
+        origin.go_on();
+        let response = read_to(&mut first, "2\r\nok\r\n0\r\n\r\n").await;
+        assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+
+        let method = ["GET", "POST"][number - 1];
+        let answer = ask(second.clone(), method, "/", || origin.go_on()).await;
+        assert_eq!(answer.told("link"), ["</a.css>; rel=preload"], "{answer:?}");
+        assert_eq!(answer.told("via"), ["2 weir"], "{answer:?}");
+        assert_eq!(answer.interim[0].0, 103);
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, &b"ok"[..]));
+    }
+    assert_eq!(count(&gateway, "passed-on").await, 4.0);
+}
+
+#[tokio::test]
+async fn hints_of_http_2_services_can_be_withheld_and_lose_what_the_route_conceals() {
+    let hint = Reply::ok("ok").interim(103, &[("link", "</a>"), ("x-inner", "1")]);
+    let upstream = Upstream::builder(hint).http2().start();
+    let document = document_http2(upstream.addr()).replace(
+        "to: app",
+        "to: app, response_headers: { remove: [x-inner] }",
+    );
+    for (rule, to_first, to_second) in [
+        ("", true, true),
+        (", interim_responses: http2", false, true),
+        (", interim_responses: drop", false, false),
+    ] {
+        let web = free_addr();
+        let listener = format!("        listeners: {{ web: {{ bind: \"{web}\"{rule} }} }}");
+        let _gateway = Lone::start(&format!("\n{listener}{document}")).await;
+        let sent = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answer = raw(web, sent, DEADLINE).await.text();
+        let hints = answer.matches("103 Early Hints").count();
+        assert_eq!(hints, usize::from(to_first), "{rule}: {answer}");
+        let answer = ask(http2(web).await, "GET", "/", || ()).await;
+        assert_eq!(answer.interim.len(), usize::from(to_second), "{rule}");
+        assert_eq!(answer.told("x-inner"), [""; 0], "{rule}");
     }
 }

@@ -32,6 +32,7 @@ mod requests;
 mod rewriting;
 mod routing;
 mod service_limits;
+mod services_http2;
 mod shedding;
 mod signing;
 mod sleeping;

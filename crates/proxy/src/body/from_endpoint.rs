@@ -6,18 +6,19 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use weir_policy::framing::Fault;
 
 use super::upload::UploadError;
-use crate::http1::{self, Switched};
+use crate::upgrade::{EndpointSide, StreamIo};
+use crate::{http1, http2};
 
 /// The body of a response from an endpoint.
 #[derive(Debug)]
 pub(crate) enum FromEndpoint {
     Http1(http1::Body),
-    /// Read by hyper.
-    Http2(Incoming),
+    Http2(http2::Body),
+    /// It is none: the endpoint has taken an extended CONNECT.
+    Tunnel(Option<StreamIo>),
 }
 
 /// Why an exchange with an endpoint broke off.
@@ -26,9 +27,9 @@ pub enum EndpointError {
     /// The connection was closed before the response was whole.
     #[error("the connection was closed before the response was whole")]
     Closed,
-    /// On an HTTP/2 connection.
-    #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    /// On an HTTP/2 connection or one of its streams.
+    #[error("{0}")]
+    Http2(#[from] h2::Error),
     /// The connection broke.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -44,11 +45,17 @@ pub enum EndpointError {
 }
 
 impl FromEndpoint {
-    /// The connection, where HTTP/1.1 has ended on it.
-    pub(crate) fn take_switched(&mut self) -> Option<Switched> {
+    /// Whether it came in HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        !matches!(self, FromEndpoint::Http1(_))
+    }
+
+    /// The connection or stream, where HTTP has ended on it.
+    pub(crate) fn take_switched(&mut self) -> Option<EndpointSide> {
         match self {
-            FromEndpoint::Http1(body) => body.take_switched(),
+            FromEndpoint::Http1(body) => body.take_switched().map(EndpointSide::Connection),
             FromEndpoint::Http2(_) => None,
+            FromEndpoint::Tunnel(stream) => stream.take().map(EndpointSide::Stream),
         }
     }
 }
@@ -63,7 +70,8 @@ impl Body for FromEndpoint {
     ) -> Poll<Option<Result<Frame<Bytes>, EndpointError>>> {
         match self.get_mut() {
             FromEndpoint::Http1(body) => Pin::new(body).poll_frame(cx),
-            FromEndpoint::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            FromEndpoint::Http2(body) => Pin::new(body).poll_frame(cx),
+            FromEndpoint::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -71,6 +79,7 @@ impl Body for FromEndpoint {
         match self {
             FromEndpoint::Http1(body) => body.is_end_stream(),
             FromEndpoint::Http2(body) => body.is_end_stream(),
+            FromEndpoint::Tunnel(_) => true,
         }
     }
 
@@ -78,6 +87,7 @@ impl Body for FromEndpoint {
         match self {
             FromEndpoint::Http1(body) => body.size_hint(),
             FromEndpoint::Http2(body) => body.size_hint(),
+            FromEndpoint::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

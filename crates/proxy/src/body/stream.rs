@@ -1,4 +1,4 @@
-//! The body of a request that came on an HTTP/2 stream.
+//! What comes on an HTTP/2 stream: the body of a client's request, or of an endpoint's response.
 
 use std::task::{Context, Poll, ready};
 
@@ -8,18 +8,19 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
 
-/// The body of a request that came on an HTTP/2 stream.
+/// The body of a message that came on an HTTP/2 stream.
 #[derive(Debug)]
 pub struct StreamBody {
     incoming: RecvStream,
-    /// What is to come, where the head has said so. The library holds the client to it.
+    /// What is to come, where the head has said so. The library holds the other side to it.
     left: Option<u64>,
     /// Whether all data has come; trailers may still.
     data_ended: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(headers: &HeaderMap, incoming: RecvStream) -> Self {
+    /// Of a message with these fields.
+    pub(crate) fn new(headers: &HeaderMap, incoming: RecvStream) -> Self {
         let declared = headers.get(CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         let left = match incoming.is_end_stream() {
@@ -33,14 +34,14 @@ impl StreamBody {
         }
     }
 
-    pub(super) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_ended {
             if let Some(data) = ready!(self.incoming.poll_data(cx)) {
                 let data = data?;
-                // Whoever asks takes it: the client may send as much again.
+                // Whoever asks takes it: the other side may send as much again.
                 self.incoming.flow_control().release_capacity(data.len())?;
                 let left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 self.left = left;
@@ -52,11 +53,11 @@ impl StreamBody {
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    pub(super) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         self.incoming.is_end_stream()
     }
 
-    pub(super) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         self.left
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }

@@ -4,7 +4,7 @@
 //! One [`Intake`] per request owns the client's body; each attempt sends an [`Upload`], a view of
 //! it that first repeats what was kept and then goes on reading. Only the newest view may read:
 //! starting another attempt (or giving the exchange up) ends the older ones with an error, which
-//! makes hyper close what they were sent on. Of a body that was read whole and kept there may be
+//! breaks off what they were sent on. Of a body that was read whole and kept there may be
 //! several views at once ([`Intake::again`]): none of them has to read.
 
 use std::cell::{Cell, RefCell};
@@ -323,6 +323,12 @@ impl Upload {
     /// No body.
     pub(crate) fn none() -> Self {
         Upload(None)
+    }
+
+    /// Whether the exchange goes on without it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let leg = self.0.as_ref();
+        leg.is_some_and(|leg| leg.turn != leg.intake.turn.get())
     }
 }
 

@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use h2::ext::Protocol;
-use http::{Response, request};
+use http::header::CONTENT_LENGTH;
+use http::{Response, Version, request};
 use http_body::Body;
 use weir_policy::pipeline::{self, Then};
 use weir_policy::refusal::{Code, Refusal};
@@ -22,7 +23,9 @@ pub(super) fn problem(head: &request::Parts, body: &Inbound) -> Option<&'static 
         return Some("of the protocols that CONNECT can ask for, only WebSocket is taken");
     }
     // A body ends and a tunnel does not: what one side takes for the one is the other elsewhere.
-    (!body.is_end_stream()).then_some("a CONNECT request has no body")
+    // A stream with a length never becomes a tunnel, however long it is.
+    let has_length = head.version == Version::HTTP_2 && head.headers.contains_key(CONTENT_LENGTH);
+    (has_length || !body.is_end_stream()).then_some("a CONNECT request has no body")
 }
 
 /// Connects, and answers.

@@ -228,13 +228,10 @@ fn switched(
     head: &mut response::Parts,
     incoming: &mut FromEndpoint,
 ) -> Result<Option<Switch>, Refusal> {
-    if let (Some(socket), FromEndpoint::Http2(_)) = (websocket, &*incoming) {
+    if let Some(socket) = websocket.filter(|_| incoming.is_http2()) {
         socket.received_extended(head);
     }
-    let endpoint = match incoming.take_switched() {
-        Some(connection) => Some(EndpointSide::Connection(connection)),
-        None => head.extensions.remove().map(EndpointSide::Stream),
-    };
+    let endpoint = incoming.take_switched();
     if websocket.is_some_and(|socket| !socket.is_plausible(head)) {
         return Err(Refusal::new(Code::UpstreamProtocol)
             .with_detail("the endpoint did not answer as a WebSocket does"));

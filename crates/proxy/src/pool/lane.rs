@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2;
 use rustls::ClientConfig;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use weir_config::service::Protocol;
 
-use super::line::{H1Line, H2Line, Line, Shared};
-use crate::body::Upload;
-use crate::clock;
-use crate::http1;
+use super::line::{H1Line, H2Line, Line};
+use crate::{clock, http1, http2};
 
 /// What makes connections interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,7 +54,7 @@ pub(crate) struct Lane {
     single_use: bool,
     idle: RefCell<Vec<Idle>>,
     watch: Watch,
-    shared: RefCell<Vec<Rc<Shared>>>,
+    shared: RefCell<Vec<Rc<http2::Connection>>>,
     /// Connections open, idle ones included.
     open: Cell<u32>,
     /// Whether an HTTP/2 connection is being made: others wait for it instead of making their own.
@@ -193,14 +190,10 @@ impl Lane {
     }
 
     /// Offers a new HTTP/2 connection to every exchange, unless it is for one alone.
-    pub(crate) fn share(
-        self: &Rc<Self>,
-        sender: http2::SendRequest<Upload>,
-        shared: Rc<Shared>,
-    ) -> H2Line {
-        let line = H2Line::new(sender, Rc::clone(&shared), Rc::clone(self));
+    pub(crate) fn share(self: &Rc<Self>, connection: Rc<http2::Connection>) -> H2Line {
+        let line = H2Line::new(Rc::clone(&connection), Rc::clone(self));
         if !self.single_use && !self.retired.get() {
-            self.shared.borrow_mut().push(shared);
+            self.shared.borrow_mut().push(connection);
         }
         self.freed.notify_waiters();
         line
@@ -253,7 +246,7 @@ impl Lane {
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| !shared.is_closed());
         let free = shared.iter().find(|shared| shared.has_room())?;
-        Some(H2Line::new(free.sender(), Rc::clone(free), Rc::clone(self)))
+        Some(H2Line::new(Rc::clone(free), Rc::clone(self)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
@@ -20,7 +20,7 @@ use http_body::Body;
 
 use super::service::{Answer, ConnectionService};
 use super::streams::StreamExec;
-use crate::body::{Inbound, Never, Reply, ReplyError};
+use crate::body::{Cut, Inbound, Never, Outgoing, Reply, ReplyError};
 use crate::outcome;
 use crate::upgrade::{ClientSide, Handover, StreamIo};
 use crate::wire::Wire;
@@ -122,7 +122,7 @@ enum Phase<F> {
     /// For the response.
     Waiting(Pin<Box<F>>),
     /// The body of the response.
-    Sending(Box<Sending>),
+    Sending(Box<Outgoing<Reply>>),
 }
 
 impl<F: Future<Output = Result<Response<Reply>, Never>>> Future for Stream<F> {
@@ -155,7 +155,14 @@ impl<F: Future<Output = Result<Response<Reply>, Never>>> Future for Stream<F> {
                         }
                     }
                 }
-                Phase::Sending(sending) => break ready!(sending.poll(cx)),
+                Phase::Sending(sending) => match ready!(sending.poll(cx)) {
+                    Ok(()) => break Ok(()),
+                    Err(Cut::Stream(error)) => break Err(error),
+                    Err(Cut::Body(error)) => {
+                        sending.reset(reason(&error));
+                        break Ok(());
+                    }
+                },
             }
         };
         if let Err(error) = ended {
@@ -167,7 +174,7 @@ impl<F: Future<Output = Result<Response<Reply>, Never>>> Future for Stream<F> {
 
 impl<F> Stream<F> {
     /// Sends the head, and says what is still to be sent.
-    fn answer(&mut self, response: Response<Reply>) -> Result<Option<Sending>, h2::Error> {
+    fn answer(&mut self, response: Response<Reply>) -> Result<Option<Outgoing<Reply>>, h2::Error> {
         let (head, reply) = response.into_parts();
         let mut response = Response::from_parts(head, ());
         let headers = response.headers_mut();
@@ -191,11 +198,7 @@ impl<F> Stream<F> {
         }
         declare_length(response.headers_mut(), &reply);
         let send = self.respond.send_response(response, false)?;
-        Ok(Some(Sending {
-            send,
-            reply,
-            next: None,
-        }))
+        Ok(Some(Outgoing::new(send, reply)))
     }
 }
 
@@ -207,71 +210,13 @@ fn declare_length(headers: &mut HeaderMap, reply: &Reply) {
     }
 }
 
-/// A body on its way.
-struct Sending {
-    send: SendStream<Bytes>,
-    reply: Reply,
-    /// What waits for room in the client's window, and whether it is the last.
-    next: Option<(Bytes, bool)>,
-}
-
-impl Sending {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        loop {
-            if let Poll::Ready(reset) = self.send.poll_reset(cx) {
-                return Poll::Ready(reset.and_then(|reason| Err(reason.into())));
-            }
-            if self.next.is_some() {
-                // Ready says that there is more room than before, which may still be none.
-                while self.send.capacity() == 0 {
-                    match ready!(self.send.poll_capacity(cx)) {
-                        Some(room) => drop(room?),
-                        None => return Poll::Ready(Ok(())),
-                    }
-                }
-            }
-            if let Some((data, is_last)) = self.next.take() {
-                self.send.send_data(data, is_last)?;
-                if is_last {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            let frame = match ready!(Pin::new(&mut self.reply).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => {
-                    self.send.send_reset(reason(&error));
-                    return Poll::Ready(Ok(()));
-                }
-                None => return Poll::Ready(self.send.send_data(Bytes::new(), true)),
-            };
-            match frame.into_data() {
-                Ok(data) if data.is_empty() => {
-                    let is_last = self.reply.is_end_stream();
-                    self.send.send_data(data, is_last)?;
-                    if is_last {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Ok(data) => {
-                    // As little as there is: what is reserved and not used is missing to others
-                    // of the connection. The library asks for the rest when it has the data.
-                    self.send.reserve_capacity(1);
-                    self.next = Some((data, self.reply.is_end_stream()));
-                }
-                Err(frame) => {
-                    self.send.reserve_capacity(0);
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    return Poll::Ready(self.send.send_trailers(trailers));
-                }
-            }
-        }
-    }
-}
-
-/// What a client is told about a response that broke off: what an HTTP/2 endpoint has said.
+/// What a client is told about a response that broke off: what an HTTP/2 endpoint has said, but
+/// nothing that some take for the end of it.
 fn reason(error: &ReplyError) -> Reason {
     let found = outcome::source::<h2::Error>(error).and_then(h2::Error::reason);
-    found.unwrap_or(Reason::INTERNAL_ERROR)
+    found
+        .filter(|reason| !matches!(*reason, Reason::CANCEL | Reason::NO_ERROR))
+        .unwrap_or(Reason::INTERNAL_ERROR)
 }
 
 fn builder(bounds: Bounds) -> Builder {
