@@ -189,7 +189,7 @@ impl Sending<'_> {
         let beside = match std::mem::replace(&mut self.out, Out::Sent) {
             Out::Connect(send) if head.status.is_success() => {
                 let tunnel = StreamIo::new(send, incoming);
-                return Response::from_parts(head, FromEndpoint::Tunnel(Some(tunnel)));
+                return Response::from_parts(head, FromEndpoint::Tunnel(Some(Box::new(tunnel))));
             }
             Out::Connect(mut send) => {
                 // A stream that is gone needs no end.

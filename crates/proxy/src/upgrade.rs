@@ -28,7 +28,7 @@ pub(crate) enum EndpointSide {
     /// A connection that has left HTTP/1.1.
     Connection(Switched),
     /// A stream of HTTP/2.
-    Stream(StreamIo),
+    Stream(Box<StreamIo>),
 }
 
 /// Joins both sides once they have left HTTP.

@@ -18,7 +18,7 @@ pub(crate) enum FromEndpoint {
     Http1(http1::Body),
     Http2(http2::Body),
     /// It is none: the endpoint has taken an extended CONNECT.
-    Tunnel(Option<StreamIo>),
+    Tunnel(Option<Box<StreamIo>>),
 }
 
 /// Why an exchange with an endpoint broke off.
