@@ -2,11 +2,11 @@
 //! `route` in their names.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mimalloc::MiMalloc;
+use weir_allocator::Allocator;
 use weir_micro::cases::CASES;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn every_case(criterion: &mut Criterion) {
     for case in CASES {

@@ -4,7 +4,7 @@ use weir_process::exit::Exit;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weir_allocator::Allocator = weir_allocator::Allocator;
 
 fn main() -> Exit {
     weir_cli::main()

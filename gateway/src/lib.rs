@@ -22,7 +22,7 @@ use weir_process::parent::ParentError;
 pub fn run(args: GatewayArgs) -> Exit {
     weir_identity::install_provider();
     #[cfg(feature = "mimalloc")]
-    weir_process::memory::given_back_by(collect);
+    weir_process::memory::given_back_by(weir_allocator::give_back);
     let log = match args.start_log() {
         Ok(log) => log,
         Err(error) => return unusable(&error),
@@ -36,15 +36,6 @@ pub fn run(args: GatewayArgs) -> Exit {
     match server::run(args, log) {
         Ok(exit) => exit,
         Err(error) => unusable(&error),
-    }
-}
-
-#[cfg(feature = "mimalloc")]
-fn collect() {
-    #[expect(unsafe_code, reason = "a function of the allocator's C library")]
-    // SAFETY: it has no preconditions.
-    unsafe {
-        libmimalloc_sys::mi_collect(true);
     }
 }
 

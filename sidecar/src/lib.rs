@@ -17,6 +17,8 @@ use weir_process::parent::ParentError;
 #[must_use]
 pub fn run(args: SidecarArgs) -> Exit {
     weir_identity::install_provider();
+    #[cfg(feature = "mimalloc")]
+    weir_process::memory::given_back_by(weir_allocator::give_back);
     let log = match args.log.start() {
         Ok(log) => log,
         Err(error) => return unusable(&error),

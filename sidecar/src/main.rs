@@ -6,7 +6,7 @@ use weir_sidecar::{SidecarArgs, run};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weir_allocator::Allocator = weir_allocator::Allocator;
 
 fn main() -> Exit {
     run(SidecarArgs::parse())

@@ -13,7 +13,7 @@ use weir_telemetry::Registry;
 use weir_telemetry::access_log::{AccessLog, LogTarget};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: weir_allocator::Allocator = weir_allocator::Allocator;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::HeaderValue;
 use httpdate::HttpDate;
 use weir_policy::moment::Moment;
+use weir_telemetry::hex;
 
 /// This moment, for callers that have no [`Clock`] of their own.
 #[must_use]
@@ -126,20 +127,13 @@ impl Dice {
 
     /// 128 random bits as 32 lowercase hexadecimal digits.
     pub(crate) fn id(&self) -> [u8; ID_BYTES] {
-        let mut text = [0; ID_BYTES];
-        let bits = (u128::from(self.draw()) << 64) | u128::from(self.draw());
-        for (at, digit) in text.iter_mut().enumerate() {
-            let nibble = (bits >> (4 * at)) & 0xf;
-            *digit = HEX[nibble as usize];
-        }
-        text
+        hex::of_u128((u128::from(self.draw()) << 64) | u128::from(self.draw()))
     }
 }
 
 /// Length of a written id.
 pub(crate) const ID_BYTES: usize = 32;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// How stale the carried wall clock may be.
 const WALL_CLOCK_AGE_MAX: u64 = NANOS_PER_SECOND;

@@ -5,3 +5,4 @@ pub(crate) mod changes;
 pub mod control_plane;
 pub mod file;
 pub mod last_good;
+mod places;

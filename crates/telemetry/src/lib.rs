@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod address_text;
 mod family;
 mod handles;
+pub mod hex;
 pub mod logging;
 pub mod names;
 mod process_metrics;

@@ -10,6 +10,8 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::hex;
+
 /// Identifies a trace; never zero.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TraceId(u128);
@@ -17,7 +19,7 @@ pub struct TraceId(u128);
 impl TraceId {
     /// The 32 hexadecimal digits.
     pub fn hex(self) -> [u8; 32] {
-        hex(&self.0.to_be_bytes())
+        hex::of_u128(self.0)
     }
 }
 
@@ -34,7 +36,7 @@ pub struct SpanId(u64);
 impl SpanId {
     /// The 16 hexadecimal digits.
     pub fn hex(self) -> [u8; 16] {
-        hex(&self.0.to_be_bytes())
+        hex::of_u64(self.0)
     }
 }
 
@@ -135,7 +137,7 @@ impl TraceContext {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[3..35].copy_from_slice(&self.trace_id.hex());
         text[36..52].copy_from_slice(&self.span_id.hex());
-        text[53..55].copy_from_slice(&hex::<1, 2>(&[self.flags]));
+        text[53..55].copy_from_slice(&hex::of_u64(u64::from(self.flags))[14..]);
         text
     }
 }
@@ -198,18 +200,6 @@ fn unhex(digits: &[u8]) -> Option<u128> {
         Some(value << 4 | u128::from(nibble))
     })
 }
-
-fn hex<const BYTES: usize, const DIGITS: usize>(bytes: &[u8; BYTES]) -> [u8; DIGITS] {
-    const { assert!(DIGITS == BYTES * 2) }
-    let mut digits = [b'0'; DIGITS];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 0xf)];
-    }
-    digits
-}
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Length of `traceparent` in version 0, and of the part that later versions share with it.
 const TRACEPARENT_BYTES: usize = 55;

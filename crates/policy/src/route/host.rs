@@ -121,18 +121,12 @@ fn is_name(name: &str) -> bool {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return false;
     }
-    let mut previous = b'.';
+    let (mut previous, mut fits) = (b'.', true);
     for byte in name.bytes() {
-        let fits = match byte {
-            b'.' => previous != b'.',
-            _ => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
-        };
-        if !fits {
-            return false;
-        }
+        fits &= NAME_BYTES[usize::from(byte)] & ((byte != b'.') | (previous != b'.'));
         previous = byte;
     }
-    previous != b'.'
+    fits && previous != b'.'
 }
 
 fn lowercase(host: &str) -> Cow<'_, str> {
@@ -142,6 +136,17 @@ fn lowercase(host: &str) -> Cow<'_, str> {
         Cow::Borrowed(host)
     }
 }
+
+/// What a name is made of.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        byte += 1;
+    }
+    table
+};
 
 /// Longest DNS name.
 const NAME_BYTES_MAX: usize = 253;

@@ -2,11 +2,10 @@
 //!
 //! The directories are watched, not the files: editors, atomic writers and mounted config maps
 //! replace the file, and a watch on it would follow the old one to its grave. What counts is
-//! whether size, time or inode differ from the last look, so that reading a file is no change. A
-//! slow poll stands behind the watcher for what it cannot see (network file systems, links into
-//! other directories).
+//! whether size, time or inode differ from the last look, so that reading a file is no change.
+//! Nothing happens while nobody changes anything, except where a watcher cannot see everything (a
+//! file that is missing, a file system of another machine): there a slow poll stands behind it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +17,17 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::places::Places;
+
 /// Watches a set of files.
 #[derive(Debug)]
 pub(crate) struct FileChanges {
     files: Vec<PathBuf>,
     seen: Vec<Option<Stamp>>,
     touched: Arc<Notify>,
-    /// Held for its thread; `None` where the system has no watch left for us.
-    _watcher: Option<RecommendedWatcher>,
+    /// `None` where the system has no watch left for us.
+    watcher: Option<RecommendedWatcher>,
+    places: Places,
 }
 
 /// What tells one content of a file from the next.
@@ -41,16 +43,17 @@ impl FileChanges {
     /// Begins to watch; changes from here on are noticed.
     pub(crate) fn of(files: Vec<PathBuf>) -> Self {
         let touched = Arc::new(Notify::new());
-        let watcher = watch(&files, &touched)
-            .inspect_err(|error| tracing::warn!(%error, "files are polled, not watched"))
-            .ok();
-        let seen = files.iter().map(|file| stamp(file)).collect();
-        Self {
+        let watcher = watcher(&touched).inspect_err(complain).ok();
+        let mut changes = Self {
             files,
-            seen,
+            seen: Vec::new(),
             touched,
-            _watcher: watcher,
-        }
+            watcher,
+            places: Places::default(),
+        };
+        changes.watch();
+        changes.seen = changes.look();
+        changes
     }
 
     /// The files.
@@ -62,15 +65,38 @@ impl FileChanges {
     pub(crate) async fn changed(&mut self) {
         loop {
             // Both are as good: what decides is the look at the files.
-            let _told_or_time = timeout(POLL, self.touched.notified()).await;
+            match self.watcher.is_some() && self.places.tell_all {
+                true => self.touched.notified().await,
+                false => drop(timeout(POLL, self.touched.notified()).await),
+            }
             if self.look() == self.seen {
                 continue;
             }
             // Writers write in pieces.
             let quiet = async { while timeout(QUIET, self.touched.notified()).await.is_ok() {} };
             let _quiet_or_time = timeout(QUIET_MAX, quiet).await;
+            // Links may lead elsewhere now, and directories may be others of the same name.
+            self.watch();
             self.seen = self.look();
             return;
+        }
+    }
+
+    /// Watches where the files are now.
+    fn watch(&mut self) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for directory in &self.places.directories {
+            // It may be gone, and its watch with it.
+            let _ = watcher.unwatch(directory);
+        }
+        self.places = Places::of(&self.files);
+        for directory in &self.places.directories {
+            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+                complain(&error);
+                self.places.tell_all = false;
+            }
         }
     }
 
@@ -94,9 +120,9 @@ fn stamp(file: &Path) -> Option<Stamp> {
     })
 }
 
-fn watch(files: &[PathBuf], touched: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+fn watcher(touched: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let told = Arc::clone(touched);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+    notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error means that events were lost: look to be sure. Reading, also of other files in
         // the directory, is no reason to look.
         let is_reading = event.is_ok_and(|event| match event.kind {
@@ -107,26 +133,18 @@ fn watch(files: &[PathBuf], touched: &Arc<Notify>) -> notify::Result<Recommended
         if !is_reading {
             told.notify_one();
         }
-    })?;
-    let directories: BTreeSet<&Path> = files.iter().map(|file| directory_of(file)).collect();
-    for directory in directories {
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
-    }
-    Ok(watcher)
+    })
 }
 
-fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+fn complain(error: &notify::Error) {
+    tracing::warn!(%error, "files are polled, not watched");
 }
 
 /// How long the directory must be quiet before a change counts.
 const QUIET: Duration = Duration::from_millis(100);
 /// The longest that a directory which is never quiet can put off a change.
 const QUIET_MAX: Duration = Duration::from_secs(1);
-/// How often the files are looked at without being told.
+/// How often the files are looked at without being told, where not every change is told.
 const POLL: Duration = Duration::from_secs(10);
 
 const _: () = assert!(QUIET.as_millis() < QUIET_MAX.as_millis());
@@ -134,6 +152,8 @@ const _: () = assert!(QUIET.as_millis() < QUIET_MAX.as_millis());
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -157,7 +177,39 @@ mod tests {
         timeout(DEADLINE, changes.changed()).await.unwrap();
         fs::write(&two, "").unwrap();
         timeout(DEADLINE, changes.changed()).await.unwrap();
+        assert!(changes.places.tell_all, "nothing is missing: no poll");
         fs::remove_file(&two).unwrap();
+        timeout(DEADLINE, changes.changed()).await.unwrap();
+        assert!(!changes.places.tell_all, "what is missing is polled");
+    }
+
+    #[tokio::test]
+    async fn links_that_lead_elsewhere_are_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |name: &str| root.path().join(name);
+        for release in ["1", "2"] {
+            fs::create_dir(of(release)).unwrap();
+            fs::write(of(release).join("weir.yaml"), release).unwrap();
+        }
+        let point_to = |release: &str| {
+            symlink(release, of("next")).unwrap();
+            fs::rename(of("next"), of("current")).unwrap();
+        };
+        point_to("1");
+        let mut changes = FileChanges::of(vec![of("current/weir.yaml")]);
+        assert!(changes.places.tell_all, "no poll");
+        point_to("2");
+        timeout(DEADLINE, changes.changed()).await.unwrap();
+        // Where it leads now is watched, where it led before is not any more.
+        fs::write(of("1/weir.yaml"), "another").unwrap();
+        assert!(timeout(QUIET * 3, changes.changed()).await.is_err());
+        fs::write(of("2/weir.yaml"), "another").unwrap();
+        timeout(DEADLINE, changes.changed()).await.unwrap();
+        // A directory in the place of another.
+        fs::rename(of("2"), of("old")).unwrap();
+        fs::rename(of("1"), of("2")).unwrap();
+        timeout(DEADLINE, changes.changed()).await.unwrap();
+        fs::write(of("2/weir.yaml"), "the last one").unwrap();
         timeout(DEADLINE, changes.changed()).await.unwrap();
     }
 }

@@ -29,6 +29,7 @@ impl<'a> JsonLine<'a> {
     /// A value that is known to need no escape: hexadecimal digits, a word of our own.
     #[inline(always)]
     pub(super) fn raw_text(&mut self, key: &'static [u8], value: &[u8]) {
+        debug_assert!(value.iter().all(is_plain));
         self.out.extend_from_slice(key);
         self.out.push(b'"');
         self.out.extend_from_slice(value);
@@ -105,11 +106,13 @@ fn bounded(value: &[u8]) -> &[u8] {
 }
 
 fn escape(out: &mut Vec<u8>, value: &[u8]) {
-    // Nearly every value. Without an early end the compiler looks at many bytes at once.
-    let plain = |all: bool, byte: &u8| {
-        all & (0x20..0x7f).contains(byte) & (*byte != b'"') & (*byte != b'\\')
+    // Nearly every value. Without an early end the compiler looks at many bytes at once, which is
+    // worth it from some length on.
+    let plain = match value.len() {
+        0..SHORT_BYTES => value.iter().all(is_plain),
+        _ => value.iter().fold(true, |all, byte| all & is_plain(byte)),
     };
-    if value.iter().fold(true, plain) {
+    if plain {
         out.extend_from_slice(value);
         return;
     }
@@ -122,6 +125,11 @@ fn escape(out: &mut Vec<u8>, value: &[u8]) {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
+}
+
+#[inline(always)]
+fn is_plain(byte: &u8) -> bool {
+    (0x20..0x7f).contains(byte) & (*byte != b'"') & (*byte != b'\\')
 }
 
 /// Escapes what is valid UTF-8, copying runs of plain bytes at once.
@@ -150,6 +158,9 @@ fn escape_code(out: &mut Vec<u8>, code: u8) {
     // Writing into a Vec does not fail.
     let _ = write!(out, "\\u{code:04x}");
 }
+
+/// Below it one byte after the other is faster.
+const SHORT_BYTES: usize = 16;
 
 /// First byte in UTF-8 of the control characters U+0080 to U+009F.
 const C1_FIRST_BYTE: u8 = 0xc2;

@@ -12,13 +12,13 @@ use crate::trace_context::TraceId;
 pub struct AccessRecord<'a> {
     /// When the head of the request was complete, in milliseconds since the Unix epoch.
     pub time_unix_ms: u64,
-    /// Name of the listener.
+    /// Name of the listener, as configuration has names: nothing in it needs an escape.
     pub listener: &'a str,
     /// Address of the client, after trusted forwarding headers were applied.
     pub client: IpAddr,
     /// Port of the client; 0 leaves it out (it is unknown behind another proxy).
     pub client_port: u16,
-    /// Method.
+    /// Method: a token of RFC 9110, so that nothing in it needs an escape.
     pub method: &'a str,
     /// `http` or `https`.
     pub scheme: &'a str,
@@ -42,7 +42,7 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// Version of the API.
     pub api_version: Option<&'a str>,
-    /// Name of the service.
+    /// Name of the service, as configuration has names: nothing in it needs an escape.
     pub service: Option<&'a str>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
@@ -83,13 +83,13 @@ impl AccessRecord<'_> {
     pub(super) fn write(&self, time: &[u8; super::buffer::TIME_BYTES], out: &mut Vec<u8>) {
         let mut line = JsonLine::begin(out);
         line.raw_text(key!("time"), time);
-        line.text(key!("listener"), self.listener.as_bytes());
+        line.raw_text(key!("listener"), self.listener.as_bytes());
         line.address(key!("client"), self.client);
         if self.client_port != 0 {
             line.number(key!("client_port"), u64::from(self.client_port));
         }
-        line.text(key!("method"), self.method.as_bytes());
-        line.text(key!("scheme"), self.scheme.as_bytes());
+        line.raw_text(key!("method"), self.method.as_bytes());
+        line.raw_text(key!("scheme"), self.scheme.as_bytes());
         line.text(key!("host"), self.host);
         line.text(key!("path"), without_query(self.path));
         line.raw_text(key!("protocol"), protocol_name(self.protocol));
@@ -102,7 +102,9 @@ impl AccessRecord<'_> {
         line.optional_text(key!("decision_id"), self.decision_id.map(str::as_bytes));
         line.optional_text(key!("route"), self.route.map(str::as_bytes));
         line.optional_text(key!("api_version"), self.api_version.map(str::as_bytes));
-        line.optional_text(key!("service"), self.service.map(str::as_bytes));
+        if let Some(service) = self.service {
+            line.raw_text(key!("service"), service.as_bytes());
+        }
         if let Some(endpoint) = self.endpoint {
             line.address(key!("endpoint"), endpoint);
         }

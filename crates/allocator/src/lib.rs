@@ -1,0 +1,114 @@
+//! The memory allocator of the proxies: mimalloc, asked the short way.
+//!
+//! For: a `#[global_allocator]` and a way to give free memory back. Not for: deciding when that is
+//! worth it (`weir-process`). The one idea: the crate `mimalloc` asks for an alignment each time,
+//! and what asks so takes a slow path for every size above a kibibyte that is no power of two. All
+//! that mimalloc hands out is aligned well enough for nearly every type, so only the others ask.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::ffi::c_void;
+
+use libmimalloc_sys as mimalloc;
+
+/// mimalloc as the allocator of a binary.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allocator;
+
+/// Gives back to the system what is free on the calling thread. It may take milliseconds.
+pub fn give_back() {
+    #[expect(unsafe_code, reason = "a function of a C library")]
+    // SAFETY: it has no preconditions.
+    unsafe {
+        mimalloc::mi_collect(true);
+    }
+}
+
+/// Whether everything that mimalloc hands out is aligned so.
+const fn is_usual(layout: Layout) -> bool {
+    layout.align() <= USUAL_ALIGN
+}
+
+#[expect(unsafe_code, reason = "an allocator is; every call is handed on as it came")]
+// SAFETY: mimalloc keeps the contract of `GlobalAlloc`: what it hands out is as large as asked for
+// and aligned to a word at least, to more where that is asked for; it is null when there is none.
+// Each of its functions takes back what any of the others handed out.
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let at = match is_usual(layout) {
+            true => unsafe { mimalloc::mi_malloc(layout.size()) },
+            false => unsafe { mimalloc::mi_malloc_aligned(layout.size(), layout.align()) },
+        };
+        at.cast()
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let at = match is_usual(layout) {
+            true => unsafe { mimalloc::mi_zalloc(layout.size()) },
+            false => unsafe { mimalloc::mi_zalloc_aligned(layout.size(), layout.align()) },
+        };
+        at.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, at: *mut u8, _: Layout) {
+        unsafe { mimalloc::mi_free(at.cast::<c_void>()) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        let at = at.cast::<c_void>();
+        let at = match is_usual(layout) {
+            true => unsafe { mimalloc::mi_realloc(at, bytes) },
+            false => unsafe { mimalloc::mi_realloc_aligned(at, bytes, layout.align()) },
+        };
+        at.cast()
+    }
+}
+
+/// Bytes: the least that mimalloc aligns to, whatever the size.
+const USUAL_ALIGN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(unsafe_code, reason = "the functions under test are")]
+
+    use super::*;
+
+    #[test]
+    fn what_is_handed_out_is_aligned_and_keeps_its_bytes() {
+        for align in [1, 2, 4, 8, 16, 32, 64, 4096] {
+            for bytes in [1, 7, 8, 9, 24, 100, 1000, 1500, 5000, 70_000, 3_000_000] {
+                let layout = Layout::from_size_align(bytes, align).unwrap();
+                // SAFETY: the size is not zero, and what is read was written or zeroed.
+                unsafe {
+                    let at = Allocator.alloc_zeroed(layout);
+                    assert!(at.is_aligned_to_bytes(align), "{layout:?}");
+                    assert!((0..bytes).all(|byte| *at.add(byte) == 0));
+                    at.write_bytes(7, bytes);
+                    let at = Allocator.realloc(at, layout, 2 * bytes);
+                    assert!(at.is_aligned_to_bytes(align), "{layout:?} grown");
+                    assert!((0..bytes).all(|byte| *at.add(byte) == 7));
+                    let grown = Layout::from_size_align(2 * bytes, align).unwrap();
+                    Allocator.dealloc(at, grown);
+                    let at = Allocator.alloc(layout);
+                    assert!(at.is_aligned_to_bytes(align), "{layout:?} again");
+                    Allocator.dealloc(at, layout);
+                }
+            }
+        }
+        give_back();
+    }
+
+    trait AlignedTo {
+        fn is_aligned_to_bytes(self, align: usize) -> bool;
+    }
+
+    impl AlignedTo for *mut u8 {
+        fn is_aligned_to_bytes(self, align: usize) -> bool {
+            !self.is_null() && self.addr().is_multiple_of(align)
+        }
+    }
+}
