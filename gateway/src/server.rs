@@ -160,6 +160,7 @@ fn spawn_control(
 ) -> Result<JoinHandle<Exit>, ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(weir_process::priority::after_requests)
         .build()
         .map_err(ServerError::Thread)?;
     let run = move || {

@@ -31,6 +31,7 @@ pub fn run(args: SidecarArgs) -> Exit {
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(weir_process::priority::after_requests)
         .build()
     {
         Ok(runtime) => runtime,

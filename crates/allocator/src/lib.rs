@@ -28,7 +28,10 @@ const fn is_usual(layout: Layout) -> bool {
     layout.align() <= USUAL_ALIGN
 }
 
-#[expect(unsafe_code, reason = "an allocator is; every call is handed on as it came")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator is; every call is handed on as it came"
+)]
 // SAFETY: mimalloc keeps the contract of `GlobalAlloc`: what it hands out is as large as asked for
 // and aligned to a word at least, to more where that is asked for; it is null when there is none.
 // Each of its functions takes back what any of the others handed out.
@@ -85,16 +88,16 @@ mod tests {
                 // SAFETY: the size is not zero, and what is read was written or zeroed.
                 unsafe {
                     let at = Allocator.alloc_zeroed(layout);
-                    assert!(at.is_aligned_to_bytes(align), "{layout:?}");
+                    assert!(is_aligned(at, align), "{layout:?}");
                     assert!((0..bytes).all(|byte| *at.add(byte) == 0));
                     at.write_bytes(7, bytes);
                     let at = Allocator.realloc(at, layout, 2 * bytes);
-                    assert!(at.is_aligned_to_bytes(align), "{layout:?} grown");
+                    assert!(is_aligned(at, align), "{layout:?} grown");
                     assert!((0..bytes).all(|byte| *at.add(byte) == 7));
                     let grown = Layout::from_size_align(2 * bytes, align).unwrap();
                     Allocator.dealloc(at, grown);
                     let at = Allocator.alloc(layout);
-                    assert!(at.is_aligned_to_bytes(align), "{layout:?} again");
+                    assert!(is_aligned(at, align), "{layout:?} again");
                     Allocator.dealloc(at, layout);
                 }
             }
@@ -102,13 +105,7 @@ mod tests {
         give_back();
     }
 
-    trait AlignedTo {
-        fn is_aligned_to_bytes(self, align: usize) -> bool;
-    }
-
-    impl AlignedTo for *mut u8 {
-        fn is_aligned_to_bytes(self, align: usize) -> bool {
-            !self.is_null() && self.addr().is_multiple_of(align)
-        }
+    fn is_aligned(at: *mut u8, align: usize) -> bool {
+        !at.is_null() && at.addr().is_multiple_of(align)
     }
 }

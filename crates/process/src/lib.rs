@@ -9,5 +9,6 @@ pub mod exit;
 pub mod memory;
 pub mod parent;
 pub mod ports;
+pub mod priority;
 pub mod readiness;
 pub mod signals;

@@ -2,8 +2,9 @@
 //! decode → compile → read certificates → find endpoints → install. Failing at any step changes
 //! nothing and tells every error of that step.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
@@ -106,6 +107,33 @@ struct Changing {
     services: Vec<Option<Arc<rustls::ClientConfig>>>,
     /// A listener that has been closed for good, because the process ends.
     closed: Option<&'static str>,
+    retired: Retired,
+}
+
+/// Documents that were in force a moment ago. Whoever lets go of one last frees all of it, which
+/// takes milliseconds where it is large: that should not be a worker with requests to answer.
+#[derive(Debug, Default, Clone)]
+struct Retired(Arc<std::sync::Mutex<VecDeque<Arc<InForce>>>>);
+
+impl Retired {
+    /// Holds on to one until the requests that began with it are most likely over.
+    fn hold(&self, document: Arc<InForce>) {
+        let one_too_many = {
+            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            held.push_back(document);
+            (held.len() > RETIRED_MAX).then(|| held.pop_front())
+        };
+        let this = self.clone();
+        tokio::spawn(async move {
+            let _freed = spawn_blocking(move || drop(one_too_many)).await;
+            tokio::time::sleep(RETIRED_FOR).await;
+            let oldest = {
+                let mut held = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+                held.pop_front()
+            };
+            let _freed = spawn_blocking(move || drop(oldest)).await;
+        });
+    }
 }
 
 impl Store {
@@ -217,7 +245,10 @@ impl Store {
             files,
             compiled: seen,
         });
-        self.in_force.send_replace(Some(Arc::clone(&in_force)));
+        let before = self.in_force.send_replace(Some(Arc::clone(&in_force)));
+        if let Some(before) = before {
+            changing.retired.hold(before);
+        }
         Ok(in_force)
     }
 
@@ -404,6 +435,9 @@ impl Store {
 /// Name of a sidecar's listener for other proxies.
 const INBOUND: &str = "inbound";
 const MESH_ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// How long a document is held that is not in force any more, and how many at most.
+const RETIRED_FOR: Duration = Duration::from_secs(2);
+const RETIRED_MAX: usize = 4;
 const CHECK_BROKE: &str = "checking the document broke off, which is a defect of Weir";
 const NO_ADDRESSES: &str = "this proxy has no addresses for the listeners of a sidecar";
 const NO_IDENTITY: &str = "the inbound listener needs a certificate, and this proxy has none";
