@@ -53,6 +53,11 @@ pub const MEMBERS: &[Member] = &[
         must_not_use: &["hyper", "pingora-core", "tokio"],
     },
     Member {
+        directory: "crates/allocator",
+        may_use: &[],
+        must_not_use: IO,
+    },
+    Member {
         directory: "crates/telemetry",
         may_use: &[],
         must_not_use: &["hyper", "pingora-core", "tokio"],
@@ -83,6 +88,7 @@ pub const MEMBERS: &[Member] = &[
     Member {
         directory: "gateway",
         may_use: &[
+            "allocator",
             "config",
             "policy",
             "protocol",
@@ -97,6 +103,7 @@ pub const MEMBERS: &[Member] = &[
     Member {
         directory: "sidecar",
         may_use: &[
+            "allocator",
             "config",
             "policy",
             "protocol",
@@ -123,6 +130,7 @@ pub const MEMBERS: &[Member] = &[
     Member {
         directory: "cli",
         may_use: &[
+            "allocator",
             "config",
             "policy",
             "protocol",
@@ -152,12 +160,19 @@ pub const MEMBERS: &[Member] = &[
     },
     Member {
         directory: "benches",
-        may_use: &["config", "policy", "protocol", "identity", "micro"],
+        may_use: &[
+            "allocator",
+            "config",
+            "policy",
+            "protocol",
+            "identity",
+            "micro",
+        ],
         must_not_use: &["pingora-core"],
     },
     Member {
         directory: "benches/micro",
-        may_use: &["config", "policy", "telemetry"],
+        may_use: &["allocator", "config", "policy", "telemetry"],
         must_not_use: &["pingora-core", "hyper", "tokio"],
     },
     Member {
