@@ -1,5 +1,6 @@
 //! The floor: an HTTP/1.1 forwarder by hand on epoll, without any engine. It knows bodies with a
-//! content length, and refuses everything else.
+//! content length, and refuses everything else. With `--splice` the bodies of large responses go
+//! from socket to socket through a pipe, without being copied to the program.
 //!
 //! One thread. Each client has at most one exchange, which owns a connection to the upstream from
 //! the pool (the one used last is taken first) until its response has ended. Sockets are registered
@@ -7,18 +8,19 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use weir_bench_peers::heads::{HEAD_BYTES_MAX, RequestHead, ResponseHead, at_most};
+use weir_bench_peers::slots::Slots;
 use weir_bench_peers::{Arguments, POOL_MAX};
 
 fn main() -> ExitCode {
-    let served = Arguments::from_process().and_then(|arguments| {
-        if arguments.tls.is_some() || arguments.is_http2_upstream {
-            return Err("peer-epoll speaks HTTP/1.1 in clear text only".to_owned());
-        }
-        serve(&arguments).map_err(|error| error.to_string())
-    });
+    let served = Arguments::from_process()
+        .and_then(Arguments::clear_text)
+        .and_then(|arguments| serve(&arguments).map_err(|error| error.to_string()));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
@@ -36,6 +38,8 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let mut proxy = Proxy {
         epoll,
         upstream: arguments.upstream,
+        is_splicing: arguments.is_splicing,
+        pipes: Vec::new(),
         clients: Slots::default(),
         links: Slots::default(),
         idle: Vec::new(),
@@ -86,6 +90,15 @@ struct Exchange {
     is_head: bool,
     /// Of the response's body; none before its head.
     response_left: Option<u64>,
+    /// What the rest of the response's body goes through.
+    pipe: Option<Pipe>,
+}
+
+/// Bytes on their way from a connection of the upstream to one of a client.
+struct Pipe {
+    from: OwnedFd,
+    to: OwnedFd,
+    held: usize,
 }
 
 /// A connection to the upstream.
@@ -113,6 +126,9 @@ enum Step {
 struct Proxy {
     epoll: Epoll,
     upstream: SocketAddr,
+    is_splicing: bool,
+    /// Empty ones, to be used again.
+    pipes: Vec<Pipe>,
     clients: Slots<Client>,
     links: Slots<Link>,
     idle: Vec<usize>,
@@ -241,6 +257,7 @@ impl Proxy {
             request_left: head.body - in_hand as u64,
             is_head: head.is_head,
             response_left: None,
+            pipe: None,
         });
         send(&mut to.stream, &mut to.outbox, &outgoing)?;
         Ok(Step::Moved)
@@ -302,13 +319,30 @@ impl Proxy {
         }
 
         // The response, as fast as the client takes it.
-        if !flush(&mut held.stream, &mut held.outbox)? || !link.readable.is_so {
+        if !flush(&mut held.stream, &mut held.outbox)? {
             return Ok(Step::Waits);
         }
-        let Some(count) = receive(&mut link.stream, &mut link.readable, &mut self.scratch)? else {
+        if let (Some(pipe), Some(left)) = (&mut exchange.pipe, &mut exchange.response_left) {
+            let step = pipe.carry(link, &held.stream, left)?;
+            if pipe.held > 0 || *left > 0 {
+                return Ok(step);
+            }
+            self.pipes.extend(exchange.pipe.take());
+            return Ok(self.finish(client));
+        }
+        if !link.readable.is_so {
+            return Ok(Step::Waits);
+        }
+        // What is to be spliced is not to be read with the head.
+        let most = match exchange.response_left {
+            None if self.is_splicing => SPLICED_HEAD_BYTES,
+            _ => SCRATCH_BYTES,
+        };
+        let scratch = &mut self.scratch[..most];
+        let Some(count) = receive(&mut link.stream, &mut link.readable, scratch)? else {
             return Ok(Step::Waits);
         };
-        let received = &self.scratch[..count];
+        let received = &scratch[..count];
         if count == 0 {
             return Ok(match exchange.response_left {
                 None => Step::Refuses("502 Bad Gateway"),
@@ -338,162 +372,76 @@ impl Proxy {
         exchange.response_left = Some(left);
         send(&mut held.stream, &mut held.outbox, piece)?;
         link.inbox.clear();
+        if self.is_splicing && left >= SPLICED_BYTES_MIN {
+            exchange.pipe = Some(self.pipes.pop().map_or_else(Pipe::new, Ok)?);
+        }
         if left > 0 {
             return Ok(Step::Moved);
         }
+        Ok(self.finish(client))
+    }
+
+    /// The response has ended: gives the connection to the upstream back.
+    fn finish(&mut self, client: usize) -> Step {
+        let Some(held) = self.clients.get(client) else {
+            return Step::Ends;
+        };
+        let Some(exchange) = held.exchange.take() else {
+            return Step::Ends;
+        };
+        let Some(link) = self.links.get(exchange.link) else {
+            return Step::Ends;
+        };
         // An upstream that answers before it has the request gets another connection.
         let is_reusable = exchange.request_left == 0 && !held.is_last && link.outbox.is_empty();
-        let place = exchange.link;
         held.is_last |= exchange.request_left > 0;
-        held.exchange = None;
         link.client = None;
         if is_reusable && self.idle.len() < POOL_MAX {
-            self.idle.push(place);
+            self.idle.push(exchange.link);
         } else {
-            self.links.remove(place);
+            self.links.remove(exchange.link);
         }
-        Ok(Step::Moved)
+        Step::Moved
     }
 }
 
-/// What a request's head means.
-struct RequestHead {
-    length: usize,
-    body: u64,
-    is_head: bool,
-    is_last: bool,
-    /// As it leaves.
-    outgoing: Vec<u8>,
-}
-
-impl RequestHead {
-    fn parse(bytes: &[u8], client: &str) -> Result<Option<Self>, &'static str> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut fields);
-        let length = match request.parse(bytes) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err("400 Bad Request"),
-        };
-        let (Some(method), Some(path)) = (request.method, request.path) else {
-            return Err("400 Bad Request");
-        };
-        if request.version != Some(1) || method == "CONNECT" {
-            return Err("501 Not Implemented");
-        }
-        let mut outgoing = Vec::with_capacity(length + 64);
-        for piece in [method, " ", path, " HTTP/1.1\r\n"] {
-            outgoing.extend_from_slice(piece.as_bytes());
-        }
-        let (mut body, mut is_last) = (None, false);
-        for field in request.headers.iter() {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            if is("connection") {
-                is_last |= field.value.eq_ignore_ascii_case(b"close");
-                continue;
-            }
-            if is("transfer-encoding") || is("upgrade") || is("expect") {
-                return Err("501 Not Implemented");
-            }
-            if is("content-length") && body.replace(number(field.value)?).is_some() {
-                return Err("400 Bad Request");
-            }
-            for piece in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
-                outgoing.extend_from_slice(piece);
-            }
-        }
-        for piece in ["x-forwarded-for: ", client, "\r\n\r\n"] {
-            outgoing.extend_from_slice(piece.as_bytes());
-        }
-        Ok(Some(Self {
-            length,
-            body: body.unwrap_or(0),
-            is_head: method == "HEAD",
-            is_last,
-            outgoing,
-        }))
-    }
-}
-
-/// What a response's head means; it is forwarded as it is.
-struct ResponseHead {
-    length: usize,
-    body: u64,
-    is_last: bool,
-}
-
-impl ResponseHead {
-    fn parse(bytes: &[u8], is_head: bool) -> Result<Option<Self>, &'static str> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut response = httparse::Response::new(&mut fields);
-        let length = match response.parse(bytes) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err("502 Bad Gateway"),
-        };
-        let is_empty = is_head || matches!(response.code, Some(204 | 304));
-        let (mut body, mut is_last) = (None, response.version != Some(1));
-        for field in response.headers.iter() {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            if is("content-length") {
-                body = Some(number(field.value)?);
-            }
-            is_last |= is("connection") && field.value.eq_ignore_ascii_case(b"close");
-            if is("transfer-encoding") {
-                return Err("501 Not Implemented");
-            }
-        }
-        let body = if is_empty { Some(0) } else { body };
-        let Some(body) = body.filter(|_| response.code.is_some_and(|code| code >= 200)) else {
-            return Err("501 Not Implemented");
-        };
-        Ok(Some(Self {
-            length,
-            body,
-            is_last,
-        }))
-    }
-}
-
-/// Values in places that are used again.
-struct Slots<T> {
-    places: Vec<Option<T>>,
-    free: Vec<usize>,
-}
-
-impl<T> Default for Slots<T> {
-    fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            free: Vec::new(),
-        }
-    }
-}
-
-impl<T> Slots<T> {
-    fn insert(&mut self, value: T) -> usize {
-        match self.free.pop() {
-            Some(place) => {
-                self.places[place] = Some(value);
-                place
-            }
-            None => {
-                self.places.push(Some(value));
-                self.places.len() - 1
-            }
-        }
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (from, to) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        // Who has many pipes already gets the usual size.
+        let _ = fcntl(&to, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        Ok(Self { from, to, held: 0 })
     }
 
-    fn get(&mut self, place: usize) -> Option<&mut T> {
-        self.places.get_mut(place)?.as_mut()
-    }
-
-    fn remove(&mut self, place: usize) -> Option<T> {
-        let removed = self.places.get_mut(place)?.take();
-        if removed.is_some() {
-            self.free.push(place);
+    /// Fills the pipe when it is empty, then empties it as far as the client takes it.
+    fn carry(&mut self, link: &mut Link, client: &TcpStream, left: &mut u64) -> io::Result<Step> {
+        let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
+        if self.held == 0 {
+            if !link.readable.is_so {
+                return Ok(Step::Waits);
+            }
+            let most = at_most(usize::MAX, *left);
+            match splice(&link.stream, None, &self.to, None, most, flags) {
+                Ok(0) => return Ok(Step::Ends),
+                Ok(count) => {
+                    self.held = count;
+                    *left -= count as u64;
+                }
+                Err(nix::Error::EAGAIN) => {
+                    link.readable.is_so = false;
+                    return Ok(Step::Waits);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        removed
+        match splice(&self.from, None, client, None, self.held, flags) {
+            Ok(count) => {
+                self.held -= count;
+                Ok(Step::Moved)
+            }
+            Err(nix::Error::EAGAIN) => Ok(Step::Waits),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -560,19 +508,6 @@ fn flush(stream: &mut TcpStream, outbox: &mut Vec<u8>) -> io::Result<bool> {
     Ok(true)
 }
 
-fn number(value: &[u8]) -> Result<u64, &'static str> {
-    let is_digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|_| is_digits)
-        .and_then(|text| text.parse().ok())
-        .ok_or("400 Bad Request")
-}
-
-fn at_most(count: usize, left: u64) -> usize {
-    usize::try_from(left).map_or(count, |left| left.min(count))
-}
-
 fn token(place: usize, side: u64) -> u64 {
     (place as u64) << 1 | side
 }
@@ -587,5 +522,7 @@ const EDGES: EpollFlags = EpollFlags::EPOLLIN
     .union(EpollFlags::EPOLLRDHUP)
     .union(EpollFlags::EPOLLET);
 const SCRATCH_BYTES: usize = 64 * 1024;
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const FIELDS_MAX: usize = 64;
+/// What is left of a body after what came with its head; less is not worth a pipe.
+const SPLICED_BYTES_MIN: u64 = 16 * 1024;
+const SPLICED_HEAD_BYTES: usize = 4 * 1024;
+const PIPE_BYTES: i32 = 256 * 1024;

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<(), Error> {
-    let arguments = Arguments::from_process()?;
+    let arguments = Arguments::from_process()?.copying()?;
     let acceptor = match &arguments.tls {
         None => None,
         Some((certificate, key)) => {

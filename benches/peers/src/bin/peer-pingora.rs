@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<ExitCode, String> {
-    let arguments = Arguments::from_process()?;
+    let arguments = Arguments::from_process()?.copying()?;
     let conf = ServerConf {
         threads: 1,
         work_stealing: false,
