@@ -247,6 +247,12 @@ async fn a_listener_comes_and_goes_and_what_it_has_under_way_ends_in_peace() {
     }
     assert!(!elsewhere.is_closed());
     assert_eq!(elsewhere.get("/own").await.unwrap().status, 200);
+    let drained = [("listener", "extra"), ("reason", "drained")];
+    eventually(DEADLINE, async || {
+        let metrics = gateway.metrics().await;
+        metrics.sum("weir_listener_connections_closed_total", &drained) >= 1.0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use weir_policy::compile::{check, compile};
+use weir_policy::compile::{Elsewhere, check, compile};
 use weir_policy::live::Live;
 use weir_policy::snapshot::Role;
 
-fuzz_target!(|text: &str| match check(text) {
+fuzz_target!(|text: &str| match check(text, &Elsewhere) {
     Ok(checked) => {
         let document = Arc::new(checked.document);
         assert!(compile(document, &Role::Gateway, "fuzz", &Live::default()).is_ok());

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::dependencies;
+use crate::{dependencies, reasons};
 
 /// Text in a hand-written file between these two lines is generated.
 const BEGIN: &str = "<!-- generated: begin -->";
@@ -62,6 +62,10 @@ fn files() -> Vec<(&'static str, Content)> {
             Content::Whole(weir_config::reference::markdown()),
         ),
         ("docs/reference/metrics.md", Content::Whole(metrics())),
+        (
+            "docs/reference/reasons.md",
+            Content::Whole(reasons::markdown()),
+        ),
         (
             "docs/reference/refusals.md",
             Content::Whole(weir_policy::refusal::reference_markdown()),

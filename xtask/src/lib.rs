@@ -3,6 +3,7 @@
 
 pub mod dependencies;
 pub mod generate;
+pub mod reasons;
 pub mod tidy;
 pub mod tracked;
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "tests")]
 
-use weir_xtask::{dependencies, generate, root, tidy, tracked};
+use weir_xtask::{dependencies, generate, reasons, root, tidy, tracked};
 
 #[test]
 fn dependency_table_holds() {
@@ -19,6 +19,12 @@ fn source_files_are_tidy() {
 #[test]
 fn tracked_files_are_whole() {
     let found = tracked::violations(&root()).expect("tracked files can be read");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_reason_has_its_own_word_and_a_test_that_sees_it() {
+    let found = reasons::violations(&root()).expect("list, schema and tests can be read");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -218,8 +218,15 @@ impl ContentPlan {
         let plan = self.response.as_ref().ok_or(Code::Internal)?;
         let filled = filled.map_or(&[][..], |filled| &filled.response_json);
         let changed = plan.apply(body, filled);
-        changed
-            .map_err(|fault| Refusal::new(Code::TransformResponse).with_detail(fault.to_string()))
+        changed.map_err(|fault| {
+            let code = match fault {
+                TransformFault::TooLarge(_) => Code::TransformResponseTooLarge,
+                TransformFault::Malformed(_) | TransformFault::NoPlace(_) => {
+                    Code::TransformResponse
+                }
+            };
+            Refusal::new(code).with_detail(fault.to_string())
+        })
     }
 }
 

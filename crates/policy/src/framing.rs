@@ -137,7 +137,8 @@ impl Fault {
             }
             Fault::StatusLine => Code::UpstreamProtocol,
             Fault::TargetTooLong => Code::UriTooLong,
-            Fault::TooLarge | Fault::TooManyFields => Code::HeaderTooLarge,
+            Fault::TooLarge => Code::HeaderTooLarge,
+            Fault::TooManyFields => Code::HeadersTooMany,
             Fault::Version => Code::VersionUnsupported,
         }
     }

@@ -105,6 +105,15 @@ impl Call {
     }
 }
 
+/// What a call is refused with that has taken all of `deadline`, where calls are granted so much:
+/// it tells whether the client's own time is over.
+pub(crate) fn late(deadline: Option<Duration>, granted: Option<Duration>) -> Code {
+    match granted.is_some() && deadline >= granted {
+        true => Code::GrpcTimeout,
+        false => Code::GrpcDeadline,
+    }
+}
+
 /// A status, 0 to 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Status(u8);

@@ -102,6 +102,17 @@ pub struct Forward {
     pub permit: Permit,
 }
 
+impl Forward {
+    /// Why it ends when it has taken all of `timeouts.total`.
+    #[must_use]
+    pub fn late(&self) -> Code {
+        match self.call {
+            Some(_) => grpc::late(self.timeouts.total, self.timeouts.grpc),
+            None => Code::TotalTimeout,
+        }
+    }
+}
+
 /// One request in flight towards a service; returned on drop. Also carries the breaker's
 /// permission (a half-open breaker admits a bounded number of probes).
 #[derive(Debug)]
@@ -142,6 +153,8 @@ pub enum FailureKind {
     Tls,
     /// The response's header section is larger than Weir takes.
     HeaderTooLarge,
+    /// The response's header section has more fields than Weir takes.
+    HeadersTooMany,
     /// No connection was free, and too many requests wait for one already.
     PendingOverflow,
     /// No connection came free in time.
@@ -295,7 +308,7 @@ pub fn reshape(snapshot: &Snapshot, admitted: &Admitted, body: &[u8]) -> Result<
 /// What a response is refused with that has more bytes than [`reshapes`] said.
 #[must_use]
 pub fn reshape_too_large(bytes_max: u64) -> Refusal {
-    Refusal::new(Code::TransformResponse)
+    Refusal::new(Code::TransformResponseTooLarge)
         .with_detail(format!("at most {bytes_max} bytes are changed"))
 }
 

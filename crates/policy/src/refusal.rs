@@ -75,12 +75,16 @@ pub enum Code {
     FaultInjected,
     /// The gRPC call took longer than its deadline.
     GrpcDeadline,
+    /// The gRPC call took longer than any call may.
+    GrpcTimeout,
     /// The deadline of the gRPC call cannot be read.
     GrpcTimeoutInvalid,
     /// The body of a gRPC-Web call is not what its type says.
     GrpcWebInvalid,
     /// The header section is larger than the listener takes.
     HeaderTooLarge,
+    /// The header section has more fields than the listener takes.
+    HeadersTooMany,
     /// Weir itself failed.
     Internal,
     /// The keys of the token's issuer have not been fetched.
@@ -125,6 +129,8 @@ pub enum Code {
     RequestTimeout,
     /// The response's header section is larger than Weir takes.
     ResponseHeaderTooLarge,
+    /// The response's header section has more fields than Weir takes.
+    ResponseHeadersTooMany,
     /// The response is larger than its route or service allows.
     ResponseTooLarge,
     /// The path or host that a route wants to send cannot be made from this request.
@@ -153,6 +159,8 @@ pub enum Code {
     TransformRequest,
     /// The response's body cannot be changed as its route says.
     TransformResponse,
+    /// The response's body is larger than one that is changed.
+    TransformResponseTooLarge,
     /// The request's body is larger than one that is changed.
     TransformTooLarge,
     /// The endpoint's answer was not HTTP or broke its rules.
@@ -268,6 +276,7 @@ impl From<FailureKind> for Code {
             FailureKind::Connect => Code::ConnectFailed,
             FailureKind::ConnectTimeout => Code::ConnectTimeout,
             FailureKind::HeaderTooLarge => Code::ResponseHeaderTooLarge,
+            FailureKind::HeadersTooMany => Code::ResponseHeadersTooMany,
             FailureKind::PendingOverflow => Code::PendingOverflow,
             FailureKind::PendingTimeout => Code::PendingTimeout,
             FailureKind::PerTry => Code::PerTryTimeout,

@@ -306,7 +306,10 @@ fn says_time(outcome: Outcome) -> bool {
 
 /// Whether another attempt would end in the same way.
 fn is_final(kind: FailureKind) -> bool {
-    kind == FailureKind::HeaderTooLarge
+    matches!(
+        kind,
+        FailureKind::HeaderTooLarge | FailureKind::HeadersTooMany
+    )
 }
 
 /// Whether it was a limit of ours that failed the attempt: the endpoint was not even asked.

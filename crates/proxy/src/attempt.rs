@@ -274,9 +274,7 @@ impl Try<'_> {
     /// Looks at fields that came in HTTP/2: those of HTTP/1.1 are bounded and read strictly
     /// before.
     fn check_h2(&self, headers: &HeaderMap) -> Result<(), FailureKind> {
-        if is_too_large(headers) {
-            return Err(FailureKind::HeaderTooLarge);
-        }
+        exceeded_by(headers).map_or(Ok(()), Err)?;
         match framing::response::ambiguity(headers) {
             None => Ok(()),
             Some(what) => {
@@ -344,10 +342,13 @@ impl Try<'_> {
     }
 }
 
-/// Whether a header section is larger than Weir takes. The library has bounds of its own, above
+/// Which bound of Weir a header section is over. The library has bounds of its own, above
 /// these, that protect memory.
-fn is_too_large(headers: &HeaderMap) -> bool {
+fn exceeded_by(headers: &HeaderMap) -> Option<FailureKind> {
+    if headers.len() > RESPONSE_HEADER_COUNT_MAX {
+        return Some(FailureKind::HeadersTooMany);
+    }
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    headers.len() > RESPONSE_HEADER_COUNT_MAX
-        || headers.iter().map(field).sum::<usize>() > RESPONSE_HEADER_BYTES_MAX
+    let bytes = headers.iter().map(field).sum::<usize>();
+    (bytes > RESPONSE_HEADER_BYTES_MAX).then_some(FailureKind::HeaderTooLarge)
 }

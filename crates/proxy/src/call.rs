@@ -76,6 +76,8 @@ pub(crate) struct CallBody {
     /// Comes before what the body has.
     first: Option<First>,
     form: Form,
+    /// Why it ends when its time is over.
+    late: Code,
 }
 
 /// How the end of a call is told.
@@ -98,6 +100,7 @@ impl CallBody {
         web: Option<Flavour>,
         first: Option<First>,
         http2: bool,
+        late: Code,
     ) -> Box<Self> {
         let form = match web {
             Some(Flavour::WebText) => Form::WebText,
@@ -105,7 +108,7 @@ impl CallBody {
             None if http2 && call == Flavour::Grpc => Form::Trailers,
             None => Form::AsItIs,
         };
-        Box::new(Self { first, form })
+        Box::new(Self { first, form, late })
     }
 
     /// Whether a frame has been looked at that is still to be sent.
@@ -140,8 +143,8 @@ impl CallBody {
             return None;
         }
         let code = match error {
-            ReplyError::Stalled => Code::UpstreamTimeout,
-            ReplyError::Total => Code::GrpcDeadline,
+            ReplyError::Stalled => Code::UpstreamStalled,
+            ReplyError::Total => self.late,
             ReplyError::Encoder(_) => Code::Internal,
             ReplyError::TooLarge => Code::ResponseTooLarge,
             ReplyError::Upstream(_) => Code::UpstreamReset,

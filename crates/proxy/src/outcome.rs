@@ -15,9 +15,8 @@ use crate::body::EndpointError;
 pub(crate) fn of(error: &EndpointError) -> Outcome {
     let kind = match error {
         EndpointError::Http2(error) => return of_h2(error),
-        EndpointError::Malformed(Fault::TooLarge | Fault::TooManyFields) => {
-            FailureKind::HeaderTooLarge
-        }
+        EndpointError::Malformed(Fault::TooLarge) => FailureKind::HeaderTooLarge,
+        EndpointError::Malformed(Fault::TooManyFields) => FailureKind::HeadersTooMany,
         error if is_malformed(error) => FailureKind::Protocol,
         _ => FailureKind::Reset,
     };
@@ -85,7 +84,7 @@ pub(crate) fn termination(kind: FailureKind, attempts: u32) -> Termination {
     }
     match kind {
         FailureKind::Connect | FailureKind::ConnectTimeout => Termination::UpstreamConnect,
-        FailureKind::HeaderTooLarge => Termination::UpstreamTooLarge,
+        FailureKind::HeaderTooLarge | FailureKind::HeadersTooMany => Termination::UpstreamTooLarge,
         FailureKind::PendingOverflow | FailureKind::PendingTimeout => Termination::Refused,
         FailureKind::Protocol => Termination::UpstreamInvalid,
         FailureKind::Reset => Termination::UpstreamResetBeforeBytes,

@@ -212,6 +212,9 @@ impl Ledger {
         if self.connection.is_cut_off() {
             return Termination::Drained;
         }
+        if self.connection.is_too_slow() {
+            return Termination::ClientTimeout;
+        }
         if let Some(termination) = self.worker().ends_as.get() {
             return termination;
         }

@@ -73,6 +73,8 @@ pub(crate) struct ClientConnection {
     leaving: Cell<Option<(Leaving, u64)>>,
     /// It was waited for long enough.
     cut_off: Cell<bool>,
+    /// Its client takes nothing, or too little.
+    too_slow: Cell<bool>,
     driver: RefCell<Option<Waker>>,
 }
 
@@ -111,6 +113,7 @@ impl ClientConnection {
             idle_reads: Cell::new(0),
             leaving: Cell::new(None),
             cut_off: Cell::new(false),
+            too_slow: Cell::new(false),
             driver: RefCell::default(),
         });
         worker.connected(&connection);
@@ -206,6 +209,11 @@ impl ClientConnection {
     /// Whether what ends on it now is cut off by the end of the process.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.cut_off.get() || self.worker.stopping.get()
+    }
+
+    /// Whether what ends on it now ends because its client is too slow.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        self.too_slow.get()
     }
 
     /// Whether its next response is its last.

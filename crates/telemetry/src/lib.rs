@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod address_text;
+pub mod closing;
 mod family;
 mod handles;
 pub mod hex;

@@ -147,7 +147,7 @@ async fn too_many_header_fields_are_answered_431() {
             );
             let answer = client.send(with(most + 1)).await.unwrap();
             gateway
-                .assert_refused(&answer, 431, "header-too-large")
+                .assert_refused(&answer, 431, "headers-too-many")
                 .await;
         }
     }
@@ -157,12 +157,13 @@ async fn too_many_header_fields_are_answered_431() {
 async fn a_header_section_that_does_not_come_is_waited_for_only_so_long() {
     let upstream = Upstream::start(Reply::ok(""));
     let gateway = gateway_with(", header_timeout: 300ms", "", &upstream).await;
-    for sent in [
+    let slow = [
         "",
         "GET /x HT",
         "GET /x HTTP/1.1\r\nHost: a\r\nX-Slow: ",
         "PRI * HTTP/2.0\r\n",
-    ] {
+    ];
+    for sent in slow {
         let start = Instant::now();
         let answer = raw(gateway.web(), sent, DEADLINE).await;
         assert_eq!(answer.ending, Ending::Closed, "{sent:?}");
@@ -177,6 +178,7 @@ async fn a_header_section_that_does_not_come_is_waited_for_only_so_long() {
             answer.text()
         );
     }
+    closed(&gateway, "header-timeout", slow.len()).await;
     assert_eq!(upstream.request_count(), 0);
 }
 
@@ -241,6 +243,7 @@ async fn more_connections_than_allowed_are_closed_at_once() {
         held.push(connection);
     }
     assert!(Client::http1().get(&gateway.url("/x")).await.is_err());
+    closed(&gateway, "full", 1).await;
     held.pop();
     weir_testkit::eventually::eventually(DEADLINE, async || {
         Client::http1().get(&gateway.url("/x")).await.is_ok()
@@ -318,6 +321,39 @@ async fn a_trusted_proxy_is_not_one_client() {
         assert_eq!(connection.get("/x").await.unwrap().status, 200);
         held.push(connection);
     }
+}
+
+#[tokio::test]
+async fn who_ended_a_connection_is_counted() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let gateway = gateway_with("", "", &upstream).await;
+    let client = || async {
+        let mut connection = Client::http1().connect(&gateway.url("/")).await.unwrap();
+        assert_eq!(connection.get("/x").await.unwrap().status, 200);
+        connection
+    };
+    drop(client().await);
+    closed(&gateway, "client", 1).await;
+    // Closed with a reset, in the middle of a request.
+    let mut stream = tokio::net::TcpStream::connect(gateway.web()).await.unwrap();
+    let half = b"POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, half)
+        .await
+        .unwrap();
+    weir_testkit::eventually::eventually(DEADLINE, async || upstream.request_count() == 2).await;
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    closed(&gateway, "error", 1).await;
+}
+
+/// Waits until so many connections were closed for this reason.
+async fn closed(gateway: &Lone, reason: &str, times: usize) {
+    let labels = [("listener", "web"), ("reason", reason)];
+    weir_testkit::eventually::eventually(DEADLINE, async || {
+        let metrics = gateway.metrics().await;
+        metrics.sum("weir_listener_connections_closed_total", &labels) == times as f64
+    })
+    .await;
 }
 
 /// A GET from this address of loopback.

@@ -245,26 +245,24 @@ async fn header_sections_of_responses_are_bounded() {
     );
     let gateway = gateway_with(&service).await;
     const KIB: usize = 1024;
-    for (fields, bytes, fits) in [
-        (100, 4 * KIB, true),
-        (101, 4 * KIB, false),
-        (3, 64 * KIB, true),
-        (3, 64 * KIB + 1, false),
-        (3, 300 * KIB, false),
+    for (fields, bytes, refused) in [
+        (100, 4 * KIB, None),
+        (101, 4 * KIB, Some("response-headers-too-many")),
+        (3, 64 * KIB, None),
+        (3, 64 * KIB + 1, Some("response-header-too-large")),
+        (3, 300 * KIB, Some("response-header-too-large")),
     ] {
         upstream.set_script(headed(fields, bytes));
         let path = format!("/{fields}/{bytes}");
-        if fits {
+        let Some(code) = refused else {
             // No client library takes as much.
             let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             let answer = raw(gateway.web(), request, DEADLINE).await;
             assert_eq!(answer.status(), Some(200), "{path}");
             continue;
-        }
+        };
         let answer = gateway.get(&path).await;
-        gateway
-            .assert_refused(&answer, 502, "response-header-too-large")
-            .await;
+        gateway.assert_refused(&answer, 502, code).await;
         let line = gateway.logged(&path).await;
         assert_eq!(line["termination"], "upstream-too-large", "{line}");
         assert_eq!(line["attempts"], 1, "the same would come again: {line}");

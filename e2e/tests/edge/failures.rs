@@ -246,6 +246,9 @@ async fn an_endpoint_that_keeps_failing_is_left_out() {
         gateway.get("/x").await;
     }
     assert_eq!(bad.request_count(), 3);
+    let why = [("service", "app"), ("reason", "consecutive")];
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("weir_upstream_ejections_total", &why), 1.0);
     let ejected = [("service", "app"), ("state", "ejected")];
     assert_eq!(
         gateway

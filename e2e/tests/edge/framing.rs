@@ -141,7 +141,7 @@ async fn every_kind_of_bad_head_has_its_answer() {
         (
             field(&vec!["X-A: b"; 100].join("\r\n")),
             431,
-            "header-too-large",
+            "headers-too-many",
         ),
         (
             field(&format!("X-A: {}", "b".repeat(33 * 1024))),
@@ -252,6 +252,12 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
             "{body:?}"
         );
     }
+    let line = gateway.logged("/x").await;
+    assert_eq!(line["termination"], "client-invalid", "{line}");
+    let metrics = gateway.metrics().await;
+    let labels = [("listener", "web"), ("reason", "refused")];
+    let closed = metrics.sum("weir_listener_connections_closed_total", &labels);
+    assert!(closed >= 1.0, "{closed}");
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ async fn deadlines_of_clients_are_held_shortened_and_sent_on() {
     // The gateway ends the call itself, before its head and in the middle of a stream.
     let said = call(&gateway, "Slow", &["timeout=60", "3000"]).await;
     assert!(
-        said.starts_with("weir-reason: grpc-deadline\nDEADLINE_EXCEEDED The gRPC call took"),
+        said.starts_with("weir-reason: grpc-timeout\nDEADLINE_EXCEEDED The gRPC call took"),
         "{said}"
     );
     let line = gateway.logged("/test.Echo/Slow").await;
@@ -175,7 +175,7 @@ async fn deadlines_of_clients_are_held_shortened_and_sent_on() {
     assert!(said.contains("\nDEADLINE_EXCEEDED"), "{said}");
     let line = gateway.logged("/test.Echo/Down").await;
     assert_eq!(line["grpc_status"], 4, "{line}");
-    let ended_here = said.contains("\nweir-reason: grpc-deadline\n");
+    let ended_here = said.contains("\nweir-reason: grpc-timeout\n");
     let termination = if ended_here { "total-timeout" } else { "ok" };
     assert_eq!(line["termination"], termination, "{line}");
     // Nobody asked for a deadline: there is none.

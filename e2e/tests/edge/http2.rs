@@ -168,6 +168,30 @@ async fn closed(gateway: &Lone, reason: &str) -> f64 {
 }
 
 #[tokio::test]
+async fn who_breaks_the_rules_is_told_which_and_counted_as_such() {
+    let upstream = Upstream::start(Reply::ok("x"));
+    let gateway = gateway_to(&upstream).await;
+    const PROTOCOL_ERROR: u32 = 1;
+    for (number, (what, bytes)) in [
+        ("DATA of no stream", frame(DATA, 0, 0, b"x")),
+        ("PING of a stream", frame(PING, 0, 1, &[0; 8])),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (frames, ended) = exchange(gateway.web(), &bytes, DEADLINE, |_| false).await;
+        assert!(ended, "{what}: still open");
+        let goodbye = frames.iter().find(|frame| frame.kind == GOAWAY);
+        let code = goodbye.and_then(Frame::error);
+        assert_eq!(code, Some(PROTOCOL_ERROR), "{what}");
+        weir_testkit::eventually::eventually(DEADLINE, async || {
+            closed(&gateway, "http2-protocol").await == (number + 1) as f64
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn an_accepted_request_that_is_taken_back_counts_too() {
     let upstream = Upstream::start(Reply::ok("x").delay(Duration::from_secs(5)));
     let gateway = gateway_to(&upstream).await;

@@ -29,6 +29,7 @@ mod paths;
 mod protocols;
 mod proxy_protocol;
 mod requests;
+mod retries;
 mod rewriting;
 mod routing;
 mod service_limits;

@@ -118,6 +118,49 @@ async fn a_response_that_is_hardly_read_is_cut_off() {
     let took = cut.expect("it is cut off");
     assert!(took >= GRACE - Duration::from_secs(1), "{took:?}");
     assert_eq!(left, None);
+    assert!(closed(&strict, "slow").await >= 1.0);
+    assert_eq!(closed(&lenient, "slow").await, 0.0);
+}
+
+/// Connections closed for this reason.
+async fn closed(gateway: &Lone, reason: &str) -> f64 {
+    let labels = [("listener", "web"), ("reason", reason)];
+    let metrics = gateway.metrics().await;
+    metrics.sum("weir_listener_connections_closed_total", &labels)
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_read_at_all_is_cut_off_when_it_is_idle() {
+    let upstream = Upstream::start(Reply::ok("x".repeat(30 * 1024 * 1024)));
+    let gateway = gateway_to(&upstream, ", idle_timeout: 1s").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(gateway.web()).await.unwrap();
+    let start = Instant::now();
+    let request = b"GET /unread HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    eventually(DEADLINE, async || closed(&gateway, "stalled").await >= 1.0).await;
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    let line = gateway.logged("/unread").await;
+    assert_eq!(line["termination"], "client-timeout", "{line}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_before_it_has_sent_everything_is_told_apart() {
+    let upstream = Upstream::start(Reply::ok("x"));
+    let gateway = gateway_to(&upstream, "").await;
+    let mut stream = TcpStream::connect(gateway.web()).await.unwrap();
+    let half = b"POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345";
+    stream.write_all(half).await.unwrap();
+    eventually(DEADLINE, async || {
+        let metrics = gateway.metrics().await;
+        metrics.sum("weir_upstream_requests_active", &[]) == 1.0
+    })
+    .await;
+    drop(stream);
+    let line = gateway.logged("/half").await;
+    assert_eq!(line["termination"], "client-gone-sending", "{line}");
 }
 
 /// Takes so many bytes of a response on one stream, `pause` apart, while the others of its

@@ -132,6 +132,7 @@ async fn a_host_that_is_not_one_is_refused() {
         ("/open", "Host: user@a\r\n"),
         ("/open", "Host: a:99999\r\n"),
         ("http://b/open", "Host: a\r\n"),
+        ("http://a/open", ""),
     ] {
         let sent = format!("GET {target} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
         let answer = raw(gateway.web(), sent, SHORT).await;

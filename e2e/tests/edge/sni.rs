@@ -206,6 +206,13 @@ async fn what_does_not_say_what_it_asks_for_is_closed() {
         );
     }
     stand.closed("tls", 4).await;
+    let metrics = stand.gateway.metrics().await;
+    let failed = |reason| {
+        let labels = [("listener", "secure"), ("reason", reason)];
+        metrics.sum("weir_listener_tls_handshakes_failed_total", &labels)
+    };
+    assert_eq!(failed("hello-timeout"), 2.0);
+    assert_eq!(failed("protocol") + failed("hello-too-large"), 2.0);
 }
 
 #[tokio::test]
@@ -285,5 +292,9 @@ async fn a_hello_may_be_so_long_and_no_byte_longer() {
     assert_ne!(past.ending, Ending::Open);
     assert_eq!(past.bytes, b"");
     stand.closed("tls", 1).await;
+    let labels = [("listener", "secure"), ("reason", "hello-too-large")];
+    let metrics = stand.gateway.metrics().await;
+    let failed = metrics.sum("weir_listener_tls_handshakes_failed_total", &labels);
+    assert_eq!(failed, 1.0);
     assert_eq!(stand.gateway.access_log().len(), 1);
 }

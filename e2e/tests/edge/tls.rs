@@ -161,6 +161,27 @@ async fn a_broken_certificate_on_disk_leaves_the_one_in_use() {
 }
 
 #[tokio::test]
+async fn a_handshake_is_waited_for_only_so_long() {
+    let upstream = Upstream::start(Reply::ok("here"));
+    let gateway = gateway_with(Place::new(), "self_signed: [localhost]", &upstream).await;
+    let start = std::time::Instant::now();
+    let wait = 3 * DEADLINE;
+    let answer = weir_testkit::client::raw(gateway.place().secure, b"", wait).await;
+    assert_ne!(answer.ending, weir_testkit::client::Ending::Open);
+    let took = start.elapsed().as_secs_f64();
+    assert!(took > 9.0, "{took}");
+    eventually(DEADLINE, async || failed(&gateway, "timeout").await == 1.0).await;
+}
+
+async fn failed(gateway: &Lone, reason: &str) -> f64 {
+    let metrics = gateway.metrics().await;
+    metrics.sum(
+        "weir_listener_tls_handshakes_failed_total",
+        &[("reason", reason)],
+    )
+}
+
+#[tokio::test]
 async fn clear_text_on_the_tls_port_harms_nobody() {
     let upstream = Upstream::start(Reply::ok("here"));
     let gateway = gateway_with(Place::new(), "self_signed: [localhost]", &upstream).await;
@@ -168,14 +189,7 @@ async fn clear_text_on_the_tls_port_harms_nobody() {
     let answer = weir_testkit::client::raw(gateway.place().secure, sent, DEADLINE).await;
     assert_ne!(answer.ending, weir_testkit::client::Ending::Open);
     assert_eq!(upstream.request_count(), 0);
-    eventually(DEADLINE, async || {
-        gateway
-            .metrics()
-            .await
-            .sum("weir_listener_tls_handshakes_failed_total", &[])
-            == 1.0
-    })
-    .await;
+    eventually(DEADLINE, async || failed(&gateway, "protocol").await == 1.0).await;
     assert_eq!(
         Client::http1()
             .get(&gateway.secure_url("/x"))

@@ -76,6 +76,31 @@ async fn requests_are_changed_on_their_way() {
 }
 
 #[tokio::test]
+async fn bodies_of_requests_are_changed_up_to_their_bound() {
+    let upstream = Upstream::start(Reply::ok("here"));
+    let changes = "{ request: { remove: [/debug], body_bytes_max: 1KiB } }";
+    let gateway = gateway(&upstream, changes, "").await;
+    let long = |bytes: usize| format!("{{\"x\":\"{}\"}}", "y".repeat(bytes - 8));
+    assert_eq!(gateway.post("/v/7", &[JSON], &long(1024)).await.status, 200);
+    let before = upstream.request_count();
+    let answer = gateway.post("/v/7", &[JSON], &long(1025)).await;
+    gateway
+        .assert_refused(&answer, 413, "transform-too-large")
+        .await;
+    // One of a length that nobody knew before.
+    let sent = format!(
+        "POST /v/7 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n401\r\n{}\r\n0\r\n\r\n",
+        long(1025)
+    );
+    let answer = raw(gateway.web(), sent, DEADLINE).await;
+    let text = answer.text();
+    assert_eq!(answer.status(), Some(413), "{text}");
+    assert!(text.contains("weir-reason: transform-too-large"), "{text}");
+    assert_eq!(upstream.request_count(), before);
+}
+
+#[tokio::test]
 async fn responses_are_changed_on_their_way() {
     let body = r#"{"id":7,"secret":"s","list":[1,2]}"#;
     let reply = || {
@@ -168,9 +193,11 @@ async fn a_response_that_cannot_be_changed_goes_nowhere() {
     for (reply, said) in table {
         upstream.set_script(reply);
         let answer = gateway.get("/v/me").await;
-        gateway
-            .assert_refused(&answer, 502, "transform-response")
-            .await;
+        let code = match said {
+            "at most 1024" => "transform-response-too-large",
+            _ => "transform-response",
+        };
+        gateway.assert_refused(&answer, 502, code).await;
         let problem: Value = answer.json();
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(said), "{said}: {detail}");

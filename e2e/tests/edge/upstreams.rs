@@ -101,12 +101,14 @@ async fn a_service_of_another_root_or_another_name_is_not_trusted() {
     );
     for (ca, name) in [(&wrong, "app.inner"), (&own, "other.inner")] {
         let service = format!(
-            "endpoints: [\"{}\"], tls: {{ server_name: {name}, ca: \"{ca}\" }}",
+            "endpoints: [\"{}\"], retry: false, tls: {{ server_name: {name}, ca: \"{ca}\" }}",
             upstream.addr()
         );
         let gateway = gateway_with(Place::new(), &service).await;
         let answer = gateway.get("/x").await;
         gateway.assert_refused(&answer, 502, "tls-failed").await;
+        let line = gateway.logged("/x").await;
+        assert_eq!(line["termination"], "upstream-tls", "{line}");
     }
     assert_eq!(upstream.request_count(), 0);
 }

@@ -113,6 +113,7 @@ mod tests {
             (Code::ClaimDenied, 7),
             (Code::ConnectTimeout, 14),
             (Code::GrpcDeadline, 4),
+            (Code::GrpcTimeout, 4),
             (Code::Internal, 13),
             (Code::MethodNotAllowed, 12),
             (Code::NoRoute, 12),

@@ -28,9 +28,11 @@ pub(super) const ALL: &[Code] = &[
     Code::Draining,
     Code::FaultInjected,
     Code::GrpcDeadline,
+    Code::GrpcTimeout,
     Code::GrpcTimeoutInvalid,
     Code::GrpcWebInvalid,
     Code::HeaderTooLarge,
+    Code::HeadersTooMany,
     Code::Internal,
     Code::KeysUnavailable,
     Code::MethodNotAllowed,
@@ -53,6 +55,7 @@ pub(super) const ALL: &[Code] = &[
     Code::RateLimited,
     Code::RequestTimeout,
     Code::ResponseHeaderTooLarge,
+    Code::ResponseHeadersTooMany,
     Code::ResponseTooLarge,
     Code::RewriteFailed,
     Code::ServiceOverloaded,
@@ -67,6 +70,7 @@ pub(super) const ALL: &[Code] = &[
     Code::TransformEncoded,
     Code::TransformRequest,
     Code::TransformResponse,
+    Code::TransformResponseTooLarge,
     Code::TransformTooLarge,
     Code::UpgradeRefused,
     Code::UpstreamProtocol,
@@ -216,8 +220,12 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::GrpcDeadline => const { &new(
             "grpc-deadline", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
             "The gRPC call took longer than its deadline",
-            "It did not end within its `grpc-timeout`, or within `timeouts.grpc` where the client \
-             asked for more.",
+            "It did not end within the `grpc-timeout` that its client sent.",
+        ) },
+        Code::GrpcTimeout => const { &new(
+            "grpc-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
+            "The gRPC call took longer than any call may",
+            "Its client asked for more time than `timeouts.grpc`, and it did not end within that.",
         ) },
         Code::GrpcTimeoutInvalid => const { &new(
             "grpc-timeout-invalid", StatusCode::BAD_REQUEST, "http_request_error",
@@ -232,7 +240,12 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::HeaderTooLarge => const { &new(
             "header-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
             "The header section of this request is too large",
-            "Raise the listener's `header_bytes_max` or `header_count_max`, or send less.",
+            "Raise the listener's `header_bytes_max`, or send less.",
+        ) },
+        Code::HeadersTooMany => const { &new(
+            "headers-too-many", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
+            "The header section of this request has too many fields",
+            "Raise the listener's `header_count_max`, or send fewer.",
         ) },
         Code::Internal => const { &new(
             "internal", StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error",
@@ -352,7 +365,12 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::ResponseHeaderTooLarge => const { &new(
             "response-header-too-large", StatusCode::BAD_GATEWAY, "http_response_header_section_size",
             "The service answered with too large a header section",
-            "The response has more than 100 header fields or more than 64 KiB of them.",
+            "The response has more than 64 KiB of header fields.",
+        ) },
+        Code::ResponseHeadersTooMany => const { &new(
+            "response-headers-too-many", StatusCode::BAD_GATEWAY, "http_response_header_section_size",
+            "The service answered with too many header fields",
+            "The response has more than 100 of them.",
         ) },
         Code::ResponseTooLarge => const { &new(
             "response-too-large", StatusCode::BAD_GATEWAY, "http_response_body_size",
@@ -431,8 +449,13 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::TransformResponse => const { &new(
             "transform-response", StatusCode::BAD_GATEWAY, "http_protocol_error",
             "The service's answer cannot be changed as it has to be",
-            "It is no JSON although it says so, compressed, a part of a whole, larger than \
-             `transform.response.body_bytes_max`, or has a text or number where an object is needed.",
+            "It is no JSON although it says so, compressed, a part of a whole, or has a text or number \
+             where an object is needed.",
+        ) },
+        Code::TransformResponseTooLarge => const { &new(
+            "transform-response-too-large", StatusCode::BAD_GATEWAY, "http_response_body_size",
+            "The service's answer is too large to be changed",
+            "Raise `transform.response.body_bytes_max` of the route; what is added counts as well.",
         ) },
         Code::TransformTooLarge => const { &new(
             "transform-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",

@@ -211,13 +211,18 @@ fn too_large_a_header_section_is_nobodys_failure_and_not_tried_again() {
     let mut service = service(Balance::RoundRobin);
     service.breaker = Some(breaker());
     let lone = members(&service, &[1]);
-    let large = failure(FailureKind::HeaderTooLarge, true);
-    fail_at(&service, &lone, 0, 20, large);
-    assert!(!lone.endpoints[0].live.is_ejected(moment(1)));
-    assert_eq!(service.live.breaker().state(), BreakerState::Closed);
-    let forward = forward(&service, moment(0)).unwrap();
-    let next = first(&service, &forward, Method::GET, large);
-    assert_eq!(next, gives_up(Code::ResponseHeaderTooLarge));
+    for (kind, code) in [
+        (FailureKind::HeaderTooLarge, Code::ResponseHeaderTooLarge),
+        (FailureKind::HeadersTooMany, Code::ResponseHeadersTooMany),
+    ] {
+        let large = failure(kind, true);
+        fail_at(&service, &lone, 0, 20, large);
+        assert!(!lone.endpoints[0].live.is_ejected(moment(1)));
+        assert_eq!(service.live.breaker().state(), BreakerState::Closed);
+        let forward = forward(&service, moment(0)).unwrap();
+        let next = first(&service, &forward, Method::GET, large);
+        assert_eq!(next, gives_up(code));
+    }
 }
 
 /// What a limit of ours refused, no endpoint is blamed for; another endpoint may have room.

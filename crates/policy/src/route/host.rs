@@ -55,6 +55,10 @@ pub fn of<'a>(
         Some(value) => Some(parse(value.to_str().map_err(|_| HostFault::Malformed)?)?),
         None => None,
     };
+    // RFC 9112, 3.2: whatever the target is, one `Host` stands in a request of HTTP/1.1.
+    if version == Version::HTTP_11 && headers.get(header::HOST).is_none() {
+        return Err(HostFault::Missing);
+    }
     let target = match authority {
         Some(text) if !text.is_empty() => Some(parse(text)?),
         _ => None,
@@ -236,9 +240,11 @@ mod tests {
             Expected,
         );
         type Expected = Result<&'static str, HostFault>;
-        let table: [Row; 11] = [
+        let table: [Row; 13] = [
             (None, &["a.example"], v11, Ok("a.example")),
             (Some("a.example"), &[], Version::HTTP_2, Ok("a.example")),
+            (Some("a.example"), &[], v11, Err(HostFault::Missing)),
+            (Some("a.example"), &[], Version::HTTP_10, Ok("a.example")),
             (Some("a.example"), &["A.example."], v11, Ok("a.example")),
             (Some("a.example:80"), &["a.example"], v11, Ok("a.example")),
             (

@@ -208,6 +208,7 @@ const GIVEN_UP: &[Code] = &[
     Code::PendingTimeout,
     Code::PerTryTimeout,
     Code::ResponseHeaderTooLarge,
+    Code::ResponseHeadersTooMany,
     Code::ServiceOverloaded,
     Code::Shed,
     Code::SubsetEmpty,

@@ -10,6 +10,7 @@ use weir_config::fault::Fault;
 
 use super::fallback::{Entered, enter_service};
 use super::{GaveUp, Left, Question, told};
+use crate::grpc;
 use crate::moment::Moment;
 use crate::note::{Note, Step};
 use crate::pipeline::admit::Brings;
@@ -149,7 +150,10 @@ impl Delayed {
         let timeouts = &destination.timeouts;
         let (total, code) = match brings.call {
             None => (timeouts.total, Code::TotalTimeout),
-            Some(call) => (call.deadline(timeouts.grpc), Code::GrpcDeadline),
+            Some(call) => {
+                let deadline = call.deadline(timeouts.grpc);
+                (deadline, grpc::late(deadline, timeouts.grpc))
+            }
         };
         match total {
             Some(total) if total <= pause => Delayed {

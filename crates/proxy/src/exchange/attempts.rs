@@ -231,11 +231,7 @@ impl Attempts<'_> {
 
     /// The exchange has taken all its time.
     fn late(&self) -> Refused {
-        let code = match self.plan.call {
-            Some(_) => Code::GrpcDeadline,
-            None => Code::TotalTimeout,
-        };
-        (code.into(), Termination::TotalTimeout)
+        (self.plan.late().into(), Termination::TotalTimeout)
     }
 
     /// The pause that a response asks for before another attempt, and the time that is left for

@@ -77,7 +77,7 @@ fn count(ledger: &Ledger, fault: Fault) {
 fn refuse(exchange: Box<Exchange>, refusal: &Refusal) -> Response<Reply> {
     let termination = match refusal.code {
         Code::Internal => Termination::Internal,
-        Code::GrpcDeadline | Code::TotalTimeout => Termination::TotalTimeout,
+        Code::GrpcDeadline | Code::GrpcTimeout | Code::TotalTimeout => Termination::TotalTimeout,
         _ => Termination::Refused,
     };
     exchange.own_answer(|ledger| respond::refuse(ledger, refusal, termination))

@@ -32,7 +32,8 @@ struct Terms {
     bytes_max: u64,
     /// The cookie that keeps the client at the endpoint.
     session: Option<HeaderValue>,
-    call: Option<Flavour>,
+    /// How a call of gRPC came in, and why it ends when its time is over.
+    call: Option<(Flavour, Code)>,
     /// The form of gRPC-Web that a call is translated to.
     web: Option<Flavour>,
 }
@@ -164,7 +165,7 @@ impl Exchange {
                 Some(_) => None,
                 None => stick(&self.connection, &self.entry, plan, chosen),
             },
-            call: plan.call,
+            call: plan.call.map(|flavour| (flavour, plan.late())),
             web: plan.web(&self.entry.installed.snapshot),
         }
     }
@@ -181,14 +182,14 @@ impl Exchange {
 impl Terms {
     /// What the body of a call's response needs; its head is translated where it has to be.
     fn call_body(&self, head: &mut response::Parts, ledger: &mut Ledger) -> Option<Box<CallBody>> {
-        let flavour = self.call?;
+        let (flavour, late) = self.call?;
         ledger.grpc_status = Status::of(&head.headers);
         let first = head.extensions.remove();
         let web = self
             .web
             .filter(|web| grpc::response_to_web(*web, &mut head.headers));
         let http2 = ledger.connection().http2;
-        Some(CallBody::new(flavour, web, first, http2))
+        Some(CallBody::new(flavour, web, first, http2, late))
     }
 }
 

@@ -221,6 +221,7 @@ pub(crate) fn failure_label(kind: FailureKind) -> &'static str {
         FailureKind::Connect => "connect",
         FailureKind::ConnectTimeout => "connect-timeout",
         FailureKind::HeaderTooLarge => "header-too-large",
+        FailureKind::HeadersTooMany => "headers-too-many",
         FailureKind::PendingOverflow => "pending-overflow",
         FailureKind::PendingTimeout => "pending-timeout",
         FailureKind::PerTry => "per-try-timeout",
@@ -257,6 +258,7 @@ impl ListenerMetrics {
 
     /// A connection was closed for this reason.
     pub(crate) fn closed(&self, worker: usize, reason: &'static str) {
+        debug_assert!(weir_telemetry::closing::is_known(reason), "{reason}");
         let family = self.registry.family(&names::CONNECTIONS_CLOSED);
         family.with(&[&self.name, reason]).add(worker, 1);
     }

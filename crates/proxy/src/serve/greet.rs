@@ -159,10 +159,15 @@ async fn name_asked_for(
         tracing::debug!(%error, "a client did not say what it asks for");
         match error {
             HelloError::Ended(PeekError::Ended(_)) => return "client",
-            HelloError::Ended(PeekError::Full(_)) | HelloError::Malformed(_) => {
-                entry.metrics.handshake_failed(worker.index, "protocol");
+            HelloError::Ended(PeekError::Full(_)) => {
+                entry
+                    .metrics
+                    .handshake_failed(worker.index, "hello-too-large");
             }
-            HelloError::Timeout(_) => entry.metrics.handshake_failed(worker.index, "timeout"),
+            HelloError::Malformed(_) => entry.metrics.handshake_failed(worker.index, "protocol"),
+            HelloError::Timeout(_) => entry
+                .metrics
+                .handshake_failed(worker.index, "hello-timeout"),
         }
         "tls"
     })

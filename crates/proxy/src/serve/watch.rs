@@ -128,6 +128,7 @@ impl<'a> Watch<'a> {
                     let blocked = self.connection.meter.blocked_since();
                     let idle = clock::nanos(self.bounds.idle_timeout);
                     if blocked.is_some_and(|since| now.saturating_sub(since) >= idle) {
+                        self.connection.too_slow.set(true);
                         return Poll::Ready(Verdict::Abort("stalled"));
                     }
                     let slow_at = self
@@ -135,6 +136,7 @@ impl<'a> Watch<'a> {
                         .meter
                         .too_slow_at(self.bounds.client_rate_min);
                     if slow_at.is_some_and(|at| now >= at) {
+                        self.connection.too_slow.set(true);
                         return Poll::Ready(Verdict::Abort("slow"));
                     }
                     self.looked = now;

@@ -125,6 +125,43 @@ async fn calls_that_take_too_long_end_at_the_deadline_of_the_client() {
     }
 }
 
+/// The longest that a call may take ends those of clients that asked for more; whoever asked for
+/// less is told of the own deadline.
+#[tokio::test]
+async fn calls_end_at_what_is_granted_at_the_latest() {
+    let upstream = Upstream::builder(Answer::Hang).http2().start();
+    for (granted, asked, code) in [
+        ("400ms", "60S", "grpc-timeout"),
+        ("400ms", "400m", "grpc-timeout"),
+        ("60s", "400m", "grpc-deadline"),
+    ] {
+        let more = format!(", timeouts: {{ grpc: {granted} }}");
+        let gateway = gateway_to(upstream.addr(), &more).await;
+        for answer in [Answer::Hang, reply().stall_after(MESSAGE.len()).into()] {
+            upstream.set_script(answer);
+            let answer = call(&gateway, &[("grpc-timeout", asked)]).await;
+            let expected = (Some("4"), Some(code));
+            assert_eq!(status(&answer), expected, "{granted}, {asked}: {answer}");
+        }
+        let line = gateway.logged("/test.Echo/Call").await;
+        assert_eq!(line["termination"], "total-timeout", "{line}");
+    }
+}
+
+/// A stream that falls silent is not one whose answer never began.
+#[tokio::test]
+async fn a_stream_that_falls_silent_ends_under_its_own_code() {
+    let upstream = Upstream::builder(reply().stall_after(MESSAGE.len()))
+        .http2()
+        .start();
+    let gateway = gateway_to(upstream.addr(), ", timeouts: { idle: 400ms }").await;
+    let answer = call(&gateway, &[]).await;
+    let expected = (Some("4"), Some("upstream-stalled"));
+    assert_eq!(status(&answer), expected, "{answer}");
+    let line = gateway.logged("/test.Echo/Call").await;
+    assert_eq!(line["termination"], "upstream-stalled", "{line}");
+}
+
 #[tokio::test]
 async fn trailers_carry_what_the_service_says_and_nothing_about_the_hop() {
     let trailers = [
