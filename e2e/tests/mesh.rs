@@ -343,7 +343,10 @@ async fn sidecars_prefer_their_own_zone_and_the_first_level() {
         let address = upstream.addr();
         (upstream, address)
     });
-    let _of_near = stand.sidecar("users", near.1).arg("--zone=eu-a");
+    // As in a pod, whose labels say in which zone its node is.
+    let labels = stand.file("labels", "topology.kubernetes.io/zone=\"eu-a\"\n");
+    let labels = format!("--labels-file={labels}");
+    let _of_near = stand.sidecar("users", near.1).arg(labels);
     let _of_near = _of_near.start().await;
     let of_far = stand.sidecar("users", far.1).arg("--zone=eu-b");
     let _of_far = of_far.start().await;

@@ -14,6 +14,8 @@ use weir_proxy::node::link::ControlPlaneUrl;
 use weir_proxy::node::name::{host_name, is_node_id, node_name, state_directory, zone};
 use weir_telemetry::access_log::LogTarget;
 
+use crate::pod_labels::PodLabels;
+
 /// Runs the sidecar of one service instance
 #[derive(Clone, Debug, Parser)]
 #[command(name = "weir-sidecar", version = VERSION)]
@@ -81,6 +83,12 @@ pub struct SidecarArgs {
           value_parser = label)]
     pub labels: Vec<(String, String)>,
 
+    /// Labels of the pod as Kubernetes' downward API writes them, a file with lines such as
+    /// version="2"; --label goes before. Labels with a prefix are passed over, except
+    /// topology.kubernetes.io/zone, which is the zone
+    #[arg(long, env = "WEIR_LABELS_FILE", value_name = "FILE", value_parser = PodLabels::read)]
+    pub labels_file: Option<PodLabels>,
+
     /// Zone of this instance: others in it prefer it, and it prefers them; short for the label zone
     #[arg(long, env = "WEIR_ZONE", value_name = "NAME", value_parser = zone)]
     pub zone: Option<String>,
@@ -127,7 +135,11 @@ impl SidecarArgs {
 
     /// The instance's labels, its zone among them.
     pub(crate) fn all_labels(&self) -> BTreeMap<String, String> {
-        let mut labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        let mut labels = match &self.labels_file {
+            Some(labels) => labels.of_instance(),
+            None => BTreeMap::new(),
+        };
+        labels.extend(self.labels.iter().cloned());
         if let Some(zone) = &self.zone {
             labels.insert("zone".to_owned(), zone.clone());
         }
@@ -281,7 +293,21 @@ mod tests {
         let args = parsed(&["--label", "zone=a,v=2", "--zone", "b"]).unwrap();
         let labels = args.all_labels();
         assert_eq!((labels["zone"].as_str(), labels.len()), ("b", 2));
+        let file = std::env::temp_dir().join(format!("weir-labels-{}", std::process::id()));
+        std::fs::write(
+            &file,
+            "track=\"stable\"\ntopology.kubernetes.io/zone=\"c\"\n",
+        )
+        .unwrap();
+        let of_pod = ["--labels-file", file.to_str().unwrap()];
+        let labels = parsed(&of_pod).unwrap().all_labels();
+        assert_eq!((&*labels["track"], &*labels["zone"]), ("stable", "c"));
+        let own = [&of_pod[..], &["--label", "track=canary", "--zone", "d"]].concat();
+        let labels = parsed(&own).unwrap().all_labels();
+        assert_eq!((&*labels["track"], &*labels["zone"]), ("canary", "d"));
+        std::fs::remove_file(&file).unwrap();
         for wrong in [
+            ["--labels-file", "/nowhere"],
             ["--label", "zone"],
             ["--zone", ""],
             ["--advertise", "pod"],

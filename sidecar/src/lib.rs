@@ -7,6 +7,7 @@
 mod application;
 mod args;
 mod control;
+mod pod_labels;
 
 pub use args::SidecarArgs;
 

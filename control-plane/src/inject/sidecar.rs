@@ -17,6 +17,9 @@ const USER: u32 = 2102;
 
 /// Volume that holds the join token.
 const JOIN_VOLUME: &str = "weir-join";
+/// Volume with the pod's labels: which of them say where and what the instance is, the sidecar
+/// knows. The zone is among them where Kubernetes writes it to pods.
+const LABELS_VOLUME: &str = "weir-labels";
 /// Volume for the last good copy of the configuration; gone with the pod.
 const STATE_VOLUME: &str = "weir-state";
 
@@ -43,6 +46,7 @@ pub(super) fn container(application: &Application, options: &InjectOptions) -> V
             "--outbound=127.0.0.1:15001",
             format!("--health=0.0.0.0:{HEALTH_PORT}"),
             "--join-token-file=/var/run/weir/join/token",
+            "--labels-file=/var/run/weir/pod/labels",
             "--state-dir=/var/lib/weir",
         ],
         "env": [
@@ -70,17 +74,24 @@ pub(super) fn container(application: &Application, options: &InjectOptions) -> V
         },
         "volumeMounts": [
             { "name": JOIN_VOLUME, "mountPath": "/var/run/weir/join", "readOnly": true },
+            { "name": LABELS_VOLUME, "mountPath": "/var/run/weir/pod", "readOnly": true },
             { "name": STATE_VOLUME, "mountPath": "/var/lib/weir" },
         ],
     })
 }
 
 /// The volumes that the container mounts.
-pub(super) fn volumes(options: &InjectOptions) -> [Value; 2] {
+pub(super) fn volumes(options: &InjectOptions) -> [Value; 3] {
     [
         json!({
             "name": JOIN_VOLUME,
             "secret": { "secretName": options.join_secret, "items": [{ "key": "token", "path": "token" }] },
+        }),
+        json!({
+            "name": LABELS_VOLUME,
+            "downwardAPI": {
+                "items": [{ "path": "labels", "fieldRef": { "fieldPath": "metadata.labels" } }],
+            },
         }),
         json!({ "name": STATE_VOLUME, "emptyDir": { "sizeLimit": "64Mi" } }),
     ]
