@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use weir_config::Document;
@@ -481,9 +482,16 @@ fn deep(depth: u64) -> String {
     )
 }
 
-/// So many keys and values; sixteen of them stand around the list.
+/// So many keys and values. Most come by aliases, for those need not be read: a list of them counts
+/// once where it stands, once where it is kept, and once more for each alias. Sixteen keys and
+/// values stand around the whole.
 fn populous(nodes: u64) -> String {
-    let value = "1,".repeat(usize::try_from(nodes - 16).unwrap());
+    const PIECE: u64 = 10_000;
+    let list = |count: u64| "1,".repeat(usize::try_from(count).unwrap());
+    let repeated = (nodes - 16 - 2 * (PIECE + 1)) / (PIECE + 2);
+    let rest = nodes - 16 - 2 * (PIECE + 1) - repeated * (PIECE + 2);
+    let aliases = "*a ,".repeat(usize::try_from(repeated).unwrap());
+    let value = format!("&a [{}],{aliases}{}", list(PIECE), list(rest));
     format!(
         "routes: [{{ path: /a, to: s, transform: {{ request: {{ set: {{ /a: [{value}] }} }} }} }}]"
     )
@@ -492,20 +500,25 @@ fn populous(nodes: u64) -> String {
 /// The regular expression with the most repetitions that needs no more than this; one more byte is
 /// one repetition more, for that is the least that can be added.
 fn needy(bytes: u64) -> String {
-    let anchored = |times: u64| format!("^(?:a{{{times}}})$");
-    let fits = |times: u64| {
-        let mut builder = regex::RegexBuilder::new(&anchored(times));
-        builder.size_limit(REGEX_BYTES_MAX).build().is_ok()
-    };
-    let (mut fitting, mut past) = (1, REGEX_BYTES_MAX as u64);
-    while past - fitting > 1 {
-        let middle = fitting.midpoint(past);
-        match fits(middle) {
-            true => fitting = middle,
-            false => past = middle,
+    static TIMES: LazyLock<u64> = LazyLock::new(|| {
+        let fits = |times: u64| {
+            let mut builder = regex::RegexBuilder::new(&format!("^(?:a{{{times}}})$"));
+            builder.size_limit(REGEX_BYTES_MAX).build().is_ok()
+        };
+        // A repetition needs 32 bytes.
+        let guess = REGEX_BYTES_MAX as u64 / 32;
+        let (mut fitting, mut past) = (guess - 100, guess + 100);
+        assert!(fits(fitting) && !fits(past), "it needs more or less");
+        while past - fitting > 1 {
+            let middle = fitting.midpoint(past);
+            match fits(middle) {
+                true => fitting = middle,
+                false => past = middle,
+            }
         }
-    }
-    let times = fitting + (bytes - REGEX_BYTES_MAX as u64);
+        fitting
+    });
+    let times = *TIMES + (bytes - REGEX_BYTES_MAX as u64);
     format!("routes: [{{ path: {{ regex: \"a{{{times}}}\" }}, to: s }}]")
 }
 
