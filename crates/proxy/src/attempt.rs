@@ -251,13 +251,13 @@ impl Try<'_> {
         }
     }
 
-    /// Takes the head, or a copy of it, unless the connection has closed meanwhile.
+    /// Takes the head, or a copy of it. The connection was open a moment ago, but for upgrades.
     fn send_h2(
         &self,
         line: &H2Line,
         head: &mut Option<request::Parts>,
     ) -> Result<http2::Sending<'_>, Unanswered> {
-        if line.is_closed() {
+        if self.deadlines.upgrade && line.is_closed() {
             return Err(Unanswered::Unsent);
         }
         let kept = if self.keep_head { head.clone() } else { None };
@@ -267,8 +267,11 @@ impl Try<'_> {
         if self.deadlines.upgrade {
             websocket::extend(&mut parts);
         }
-        let sent = line.send(parts, self.upload(), self.relay);
-        sent.map_err(|error| Unanswered::Failed(error.into()))
+        line.send(parts, self.upload(), self.relay)
+            .map_err(|error| {
+                tracing::debug!(%error, endpoint = %self.lane.address, "no stream");
+                Unanswered::Unsent
+            })
     }
 
     /// Looks at fields that came in HTTP/2: those of HTTP/1.1 are bounded and read strictly

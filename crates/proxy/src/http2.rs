@@ -134,7 +134,7 @@ impl Connection {
         let out = match (connects, ends) {
             (true, _) => Out::Connect(send),
             (false, true) => Out::Sent,
-            (false, false) => Out::Upload(Outgoing::new(send, upload)),
+            (false, false) => Out::Upload(Box::new(Outgoing::new(send, upload))),
         };
         Ok(Sending { answer, out, relay })
     }
@@ -157,7 +157,7 @@ enum Out {
     Connect(SendStream<Bytes>),
     /// Nothing, or nothing that the endpoint would take.
     Sent,
-    Upload(Outgoing<Upload>),
+    Upload(Box<Outgoing<Upload>>),
 }
 
 impl Future for Sending<'_> {
@@ -210,7 +210,7 @@ impl Sending<'_> {
 
 /// Sends what is left of a request while its response is read already. `read` comes when that was
 /// read to its end or is not wanted any more.
-async fn send_rest(mut outgoing: Outgoing<Upload>, read: oneshot::Receiver<()>) {
+async fn send_rest(mut outgoing: Box<Outgoing<Upload>>, read: oneshot::Receiver<()>) {
     let sent = tokio::select! {
         biased;
         sent = poll_fn(|cx| outgoing.poll(cx)) => Some(sent),
