@@ -17,7 +17,7 @@ object! {
     /// One more attempt, at another endpoint, while those before have not answered: the first
     /// answer is delivered and the other attempts are cancelled. Only for GET, HEAD, OPTIONS,
     /// TRACE, PUT and DELETE whose body has come whole and is kept (`body_bytes_max`); never for
-    /// upgrades and gRPC calls; only within `budget` and the service's limits, and only while its
+    /// upgrades, tunnels (`CONNECT`) and gRPC calls; only within `budget` and the service's limits, and only while its
     /// breaker is closed. `hedge: 100ms` is the short form; `hedge: false` switches the service's
     /// off.
     pub struct Hedge: Copy, Eq {

@@ -252,6 +252,13 @@ impl Route {
                 .hint(format!("take `{key}` out of this route"));
             decoder.in_key(key, |decoder| decoder.report(at, complaint));
         }
+        if let Some(hedge) = self.retry.hedge.filter(|hedge| hedge.attempts > 0) {
+            let complaint = Complaint::new("a tunnel has one endpoint, and no answer to wait for")
+                .hint("take `hedge` out of this route; that of its service does not hold for it");
+            decoder.in_key("retry", |decoder| {
+                decoder.in_key("hedge", |decoder| decoder.report(hedge.at, complaint));
+            });
+        }
     }
 
     /// What only makes sense where a service is asked.

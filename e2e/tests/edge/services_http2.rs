@@ -342,3 +342,130 @@ async fn a_connect_with_a_length_is_refused_and_its_stream_ends() {
     assert_eq!(answer.await.unwrap().status(), 200);
     assert_eq!(upstream.connection_count(), 1);
 }
+
+/// A gRPC service, and one of events: each message after a silence, the head after one where the
+/// path says so.
+async fn hesitant() -> SocketAddr {
+    service(
+        Builder::new(),
+        |(request, mut respond): Stream| async move {
+            let pause = || tokio::time::sleep(SILENCE);
+            let path = request.uri().path();
+            let kind = match path {
+                "/events" => "text/event-stream",
+                _ => "application/grpc",
+            };
+            if path == "/late" {
+                pause().await;
+            }
+            let answer = Response::builder().header("content-type", kind);
+            let answer = answer.body(()).unwrap();
+            let mut send = respond.send_response(answer, false).unwrap();
+            for _ in 0..2 {
+                pause().await;
+                send.send_data(Bytes::from_static(MESSAGE), false).unwrap();
+            }
+            let asked = read(request.into_body()).await.unwrap_or_default();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            trailers.insert("x-asked", asked.len().into());
+            let _ = send.send_trailers(trailers);
+        },
+    )
+    .await
+}
+
+/// Asks, with two messages of its own and a silence between them where the path says so; what the
+/// body has, and the trailers.
+async fn stream(
+    gateway: &Lone,
+    path: &str,
+    more: &[(&str, &str)],
+) -> Result<(usize, Option<HeaderMap>), h2::Error> {
+    let mut client = client(gateway).await;
+    let mut request = post(path);
+    let fields = [("content-type", "application/grpc"), ("te", "trailers")];
+    let fields = fields.iter().filter(|_| path != "/events").chain(more);
+    for (name, value) in fields {
+        let name: http::HeaderName = name.parse().unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let (answer, mut send) = client.send_request(request, false).unwrap();
+    send.send_data(Bytes::from_static(MESSAGE), false)?;
+    if path == "/both" {
+        tokio::time::sleep(SILENCE).await;
+    }
+    send.send_data(Bytes::from_static(MESSAGE), true)?;
+    let mut body = answer.await?.into_body();
+    let mut bytes = 0;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        bytes += data.len();
+        body.flow_control().release_capacity(data.len())?;
+    }
+    Ok((bytes, body.trailers().await?))
+}
+
+async fn gateway_to_hesitant(service: &str) -> Lone {
+    let address = hesitant().await;
+    let place = Place::new();
+    let yaml = format!(
+        "
+        listeners: {{ web: {{ bind: \"{}\", idle_timeout: {SHORT}ms }} }}
+        services: {{ app: {{ endpoints: [\"{address}\"], protocol: http2, {service} }} }}
+        routes: [{{ path: \"/*\", to: app }}]
+        ",
+        place.web,
+    );
+    place.start(&yaml).await
+}
+
+#[tokio::test]
+async fn silent_streams_last_longer_than_any_limit_for_clients() {
+    // All of them are shorter than any silence.
+    let limits = format!("timeouts: {{ response: {SHORT}ms, total: {SHORT}ms }}");
+    let gateway = gateway_to_hesitant(&limits).await;
+    let (late, soon, both, events) = tokio::join!(
+        stream(&gateway, "/late", &[]),
+        stream(&gateway, "/soon", &[]),
+        stream(&gateway, "/both", &[]),
+        stream(&gateway, "/events", &[]),
+    );
+    for (path, ended) in [("/late", late), ("/soon", soon), ("/both", both)] {
+        let (bytes, trailers) = ended.unwrap();
+        let trailers = trailers.unwrap();
+        assert_eq!(bytes, 2 * MESSAGE.len(), "{path}");
+        assert_eq!(trailers["grpc-status"], "0", "{path}");
+        assert_eq!(trailers["x-asked"], (2 * MESSAGE.len()).to_string());
+        let line = gateway.logged(path).await;
+        assert_eq!(line["termination"], "ok", "{line}");
+    }
+    // As events do.
+    assert_eq!(events.unwrap().0, 2 * MESSAGE.len());
+}
+
+#[tokio::test]
+async fn silent_calls_end_at_their_deadline_and_silent_streams_at_idle() {
+    let gateway = gateway_to_hesitant("outlier: false").await;
+    for path in ["/late", "/soon"] {
+        let left = [("grpc-timeout", "400m")];
+        let (_, trailers) = stream(&gateway, path, &left).await.unwrap();
+        let line = gateway.logged(path).await;
+        assert_eq!(line["grpc_status"], 4, "{path}: {line} {trailers:?}");
+    }
+    let idle = format!("outlier: false, timeouts: {{ idle: {SHORT}ms }}");
+    let gateway = gateway_to_hesitant(&idle).await;
+    let (_, trailers) = stream(&gateway, "/soon", &[]).await.unwrap();
+    assert_ne!(trailers.unwrap()["grpc-status"], "0");
+    let line = gateway.logged("/soon").await;
+    assert_eq!(line["termination"], "upstream-stalled", "{line}");
+    stream(&gateway, "/events", &[]).await.unwrap_err();
+    let line = gateway.logged("/events").await;
+    assert_eq!(line["termination"], "upstream-stalled", "{line}");
+}
+
+/// A message of five bytes, as gRPC frames it.
+const MESSAGE: &[u8] = b"\0\0\0\0\x05hello";
+/// Longer than a limit that is short, in milliseconds.
+const SILENCE: Duration = Duration::from_millis(1500);
+const SHORT: u32 = 300;
