@@ -17,9 +17,9 @@ object! {
     /// One more attempt, at another endpoint, while those before have not answered: the first
     /// answer is delivered and the other attempts are cancelled. Only for GET, HEAD, OPTIONS,
     /// TRACE, PUT and DELETE whose body has come whole and is kept (`body_bytes_max`); never for
-    /// upgrades, tunnels (`CONNECT`) and gRPC calls; only within `budget` and the service's limits, and only while its
-    /// breaker is closed. `hedge: 100ms` is the short form; `hedge: false` switches the service's
-    /// off.
+    /// upgrades, tunnels (`CONNECT`) and gRPC calls; only within `budget` and the service's limits,
+    /// and only while its breaker is closed. `hedge: 100ms` is the short form; `hedge: false`
+    /// switches the service's off.
     pub struct Hedge: Copy, Eq {
         short pause() => Hedge::once;
         /// How long to wait for an answer before each more attempt; shorter than
