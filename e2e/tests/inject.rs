@@ -151,7 +151,8 @@ async fn the_injected_arguments_are_ones_that_the_sidecar_takes() {
     let file = stand.file("deploy.yaml", DEPLOYMENT);
     let (_, injected) = injected_by_command(&stand, &file).await;
     let sidecar = &injected["spec"]["template"]["spec"]["initContainers"][0];
-    // The kubelet fills in `$(POD_IP)` and the labels; the token's file is not there, which is what it must say.
+    // The kubelet fills in `$(POD_IP)` and the labels; the token's file is not there, which is what
+    // it must say.
     let arguments = sidecar["args"].as_array().unwrap().iter();
     let arguments = arguments.map(|argument| argument.as_str().unwrap().to_owned());
     let labels = stand.file("labels", "app=\"orders\"\nversion=\"v2\"\n");

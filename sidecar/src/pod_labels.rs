@@ -1,8 +1,8 @@
 //! The labels of a pod, from the file that Kubernetes' downward API makes of them.
 //!
 //! Each line is `name="value"`. Names with a prefix (`app.kubernetes.io/name`) belong to tools and
-//! are passed over, for routes ask for short ones and Consul's metadata takes no others; the zone of
-//! the pod's node, which Kubernetes writes to the pod from 1.33 on, is the exception.
+//! are passed over, for routes ask for short ones and Consul's metadata takes no others. The zone
+//! of the pod's node, which Kubernetes writes to the pod from 1.35 on, is the exception.
 
 use std::collections::BTreeMap;
 use std::path::Path;
