@@ -1,8 +1,9 @@
-//! Sockets on io_uring, for one thread: what is received comes in buffers that the kernel takes from
-//! a ring of provided ones, and such a buffer is sent on as it is.
+//! Sockets on io_uring, for one thread: what is received comes in buffers that the kernel takes
+//! from a ring of provided ones, and such a buffer is sent on as it is.
 //!
 //! Each socket has one multishot receive under way, and at most one send, of all that waits for it.
-//! Submissions are gathered and handed over by the one `io_uring_enter` of a turn, which also waits.
+//! Submissions are gathered and handed over by the one `io_uring_enter` of a turn, which also
+//! waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -329,8 +330,8 @@ impl<'a> Ring<'a> {
     fn submit(&mut self, entry: squeue::Entry) {
         loop {
             // SAFETY: what sends point to is in the queue of a socket, or in its vector, and stays
-            // there until their completions; sockets are removed after those, and never dropped with
-            // the ring. Receives use the buffers alone, which are never freed.
+            // there until their completions; sockets are removed after those, and never dropped
+            // with the ring. Receives use the buffers alone, which are never freed.
             if unsafe { self.submissions.push(&entry) }.is_ok() {
                 return;
             }
