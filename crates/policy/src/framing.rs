@@ -2,13 +2,14 @@
 //!
 //! Request smuggling is two parties reading one stream of bytes in two ways. A parser that repairs
 //! what it reads (a lone line feed, a folded line, a length said twice) is one of the two. So every
-//! byte that arrives is inspected before a parser sees it: heads by [`head::inspect`], chunked
-//! bodies by [`chunks::Chunks`]. What has two readings is refused, with a [`Fault`] that says why.
+//! byte that arrives is read strictly: heads by [`request::HeadReader`], chunked bodies by
+//! [`chunks::Chunks`]. What has two readings is refused, with a [`Fault`] that says why.
 //! Not for: what the fields of a well-formed head mean; the phases of policy decide that.
 
 pub mod chunks;
 pub mod frames;
 pub mod head;
+pub mod request;
 pub mod response;
 
 use crate::refusal::{Code, Refusal};

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::call::{Decoder, NotBase64};
+use crate::serve::{RequestBody, RequestBodyError};
 
 mod compressed;
 mod copy;
@@ -41,8 +41,8 @@ pub enum Inbound {
     Full(Option<Bytes>),
     /// The beginning was held, the rest comes on.
     Held(Box<Held>),
-    /// Read by hyper from a client's HTTP/1 connection.
-    Hyper(Incoming),
+    /// Read off a client's HTTP/1 connection.
+    Http1(RequestBody),
     /// Of a stream of a client's HTTP/2 connection.
     Stream(StreamBody),
     /// The same in Base64, decoded: gRPC-Web in its text form.
@@ -71,7 +71,7 @@ pub enum InboundError {
     Copy(#[from] CopyFault),
     /// The client's side broke.
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Http1(#[from] RequestBodyError),
     /// It is not Base64 although it should be.
     #[error(transparent)]
     NotBase64(#[from] NotBase64),
@@ -97,7 +97,7 @@ impl Inbound {
     /// The same body, decoded.
     pub(crate) fn decoded(self) -> Self {
         match self {
-            source @ (Inbound::Hyper(_) | Inbound::Stream(_)) => Inbound::Text(Box::new(Text {
+            source @ (Inbound::Http1(_) | Inbound::Stream(_)) => Inbound::Text(Box::new(Text {
                 source,
                 decoder: Decoder::default(),
             })),
@@ -128,12 +128,6 @@ impl Text {
     }
 }
 
-impl From<Incoming> for Inbound {
-    fn from(body: Incoming) -> Self {
-        Inbound::Hyper(body)
-    }
-}
-
 impl From<Bytes> for Inbound {
     fn from(body: Bytes) -> Self {
         Inbound::Full(Some(body).filter(|body| !body.is_empty()))
@@ -155,7 +149,7 @@ impl Body for Inbound {
                 Some(before) => Poll::Ready(Some(Ok(Frame::data(before)))),
                 None => Pin::new(&mut body.rest).poll_frame(cx),
             },
-            Inbound::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(InboundError::Hyper),
+            Inbound::Http1(body) => body.poll_frame(cx).map_err(InboundError::Http1),
             Inbound::Stream(body) => body.poll_frame(cx).map_err(InboundError::Stream),
             Inbound::Text(body) => body.poll_frame(cx),
         }
@@ -166,7 +160,7 @@ impl Body for Inbound {
             Inbound::Copied(body) => body.is_end(),
             Inbound::Full(body) => body.is_none(),
             Inbound::Held(body) => body.before.is_none() && body.rest.is_end_stream(),
-            Inbound::Hyper(body) => body.is_end_stream(),
+            Inbound::Http1(body) => body.is_end(),
             Inbound::Stream(body) => body.is_end(),
             Inbound::Text(body) => body.source.is_end_stream() && body.decoder.finish().is_ok(),
         }
@@ -187,7 +181,7 @@ impl Body for Inbound {
                     SizeHint::with_exact(before + rest)
                 })
             }
-            Inbound::Hyper(body) => body.size_hint(),
+            Inbound::Http1(body) => body.size_hint(),
             Inbound::Stream(body) => body.size_hint(),
             Inbound::Text(_) => SizeHint::default(),
         }

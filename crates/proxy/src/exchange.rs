@@ -52,8 +52,8 @@ use stored::Dress;
 pub(crate) use mirror::Copies;
 
 /// Serves one request. Everything up to the first wait happens at once, so that what is answered
-/// without an endpoint needs no state, and the future of what is not stays small: hyper keeps room
-/// for it in every connection.
+/// without an endpoint needs no state, and the future of what is not stays small: each exchange
+/// has room for it.
 pub(crate) fn serve(
     connection: Rc<ClientConnection>,
     request: Request<Inbound>,

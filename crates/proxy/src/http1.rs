@@ -14,14 +14,13 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::Shutdown;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
 use http::{Method, Response, StatusCode, Version, request};
 use http_body::Body as _;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
 use weir_policy::framing::Bounds;
 use weir_policy::framing::response::{Head, HeadReader};
@@ -32,11 +31,14 @@ use crate::interim::Relay;
 use crate::wire::Socket;
 
 mod body;
+mod chunked;
+mod input;
 mod out;
 
 pub(crate) use body::Body;
-
-use out::Out;
+pub(crate) use chunked::{Chunked, Part};
+pub(crate) use input::{Input, wish_for};
+pub(crate) use out::{Framing, Out, WrongLength, decimal, field};
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -48,10 +50,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 struct State {
     socket: Socket,
-    /// Read, and not taken yet.
-    read: BytesMut,
-    /// How much is asked for at once, bytes.
-    wish: usize,
+    input: Input,
     reader: HeadReader,
     out: Out,
     /// Something of the response was read.
@@ -78,8 +77,7 @@ impl Connection {
         Rc::new(Self {
             state: RefCell::new(State {
                 socket,
-                read: BytesMut::new(),
-                wish: READ_BYTES_FIRST,
+                input: Input::default(),
                 reader: HeadReader::default(),
                 out: Out::default(),
                 begun: false,
@@ -123,11 +121,10 @@ impl Connection {
     /// Makes it ready for another exchange, if it can have one.
     pub(crate) fn renew(&self) -> bool {
         let state = &mut *self.state.borrow_mut();
-        let clean = state.sent && state.keeps && state.ended && state.read.is_empty();
+        let clean = state.sent && state.keeps && state.ended && state.input.bytes.is_empty();
         if clean {
-            state.read = BytesMut::new();
+            state.input.renew();
             (state.begun, state.sent, state.keeps, state.ended) = (false, false, false, false);
-            state.wish = READ_BYTES_FIRST;
         }
         clean
     }
@@ -258,6 +255,7 @@ impl State {
                 }
             }
             if self.out.is_empty() && upload.is_none() {
+                self.out.release();
                 return Pin::new(&mut self.socket)
                     .poll_flush(cx)
                     .map_err(Into::into);
@@ -275,8 +273,8 @@ impl State {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, EndpointError>> {
         loop {
-            while !self.read.is_empty() {
-                let Some(head) = self.reader.read(&mut self.read, &BOUNDS)? else {
+            while !self.input.bytes.is_empty() {
+                let Some(head) = self.reader.read(&mut self.input.bytes, &BOUNDS)? else {
                     break;
                 };
                 let interim = head.status.is_informational();
@@ -287,7 +285,7 @@ impl State {
                     relay.hear(head.status, Version::HTTP_11, head.headers);
                 }
             }
-            if ready!(self.poll_read(cx, self.wish))? == 0 {
+            if ready!(self.poll_read(cx, self.input.wish()))? == 0 {
                 return Poll::Ready(Err(EndpointError::Closed));
             }
         }
@@ -295,33 +293,11 @@ impl State {
 
     /// Reads up to so many bytes more, at least; 0 when there are no more.
     fn poll_read(&mut self, cx: &mut Context<'_>, wish: usize) -> Poll<io::Result<usize>> {
-        if self.read.is_empty() && self.read.capacity() < wish {
-            // No buffer as long as there is nothing to put in it. Of TLS there may be something
-            // that the socket no longer has.
-            if !self.begun || !self.socket.is_tls() {
-                // What is wrong is told by the read.
-                let _ = ready!(self.socket.tcp().poll_read_ready(cx));
-            }
-            self.read = BytesMut::with_capacity(wish);
-        } else {
-            self.read.reserve(wish.min(READ_BYTES_FIRST));
-        }
-        let room = self.read.capacity() - self.read.len();
-        let read = pin!(self.socket.read_buf(&mut self.read)).poll(cx);
-        match read {
-            Poll::Pending if self.read.is_empty() => {
-                self.read = BytesMut::new();
-            }
-            Poll::Ready(Ok(count)) => {
-                self.begun = true;
-                // Who fills the room has more to say.
-                if count == room {
-                    self.wish = (self.wish * 4).min(READ_BYTES_MAX);
-                }
-            }
-            _ => {}
-        }
-        read
+        // Of TLS there may be something that the socket no longer has.
+        let waits = !self.begun || !self.socket.is_tls();
+        let read = ready!(self.input.poll_read(&mut self.socket, cx, wish, waits));
+        self.begun |= read.is_ok();
+        Poll::Ready(read)
     }
 }
 
@@ -336,14 +312,13 @@ impl AsyncRead for Switched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let state = &mut *self.0.state.borrow_mut();
-        if state.read.is_empty() {
+        let unread = &mut state.input.bytes;
+        if unread.is_empty() {
             return Pin::new(&mut state.socket).poll_read(cx, buf);
         }
-        let count = state.read.len().min(buf.remaining());
-        buf.put_slice(&state.read.split_to(count));
-        if state.read.is_empty() {
-            state.read = BytesMut::new();
-        }
+        let count = unread.len().min(buf.remaining());
+        buf.put_slice(&unread.split_to(count));
+        state.input.release();
         Poll::Ready(Ok(()))
     }
 }
@@ -366,21 +341,9 @@ impl AsyncWrite for Switched {
     }
 }
 
-/// A piece of what was read.
-fn take(read: &mut BytesMut, count: usize) -> Bytes {
-    if count == read.len() {
-        return read.split().freeze();
-    }
-    read.split_to(count).freeze()
-}
-
 /// What a head, and a trailer section, may have.
 const BOUNDS: Bounds = Bounds {
     head_bytes_max: RESPONSE_HEADER_BYTES_MAX,
     fields_max: RESPONSE_HEADER_COUNT_MAX,
     target_bytes_max: 0,
 };
-/// Enough for most responses.
-const READ_BYTES_FIRST: usize = 8 * 1024;
-/// Read at once of a long one.
-const READ_BYTES_MAX: usize = 64 * 1024;

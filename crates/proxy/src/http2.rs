@@ -57,8 +57,8 @@ impl Connection {
     /// # Errors
     /// The socket takes nothing.
     pub(crate) async fn start(wire: Wire, counted: Counted) -> Result<Rc<Self>, h2::Error> {
-        let meter = std::sync::Arc::default();
-        let wire = wire.coalescing().with_meter(std::sync::Arc::clone(&meter));
+        let meter = Rc::default();
+        let wire = wire.coalescing().with_meter(Rc::clone(&meter));
         let (sender, connection) = builder().handshake(wire).await?;
         let signs = Rc::<Signs>::default();
         life::spawn(connection, Rc::clone(&signs), meter, counted);

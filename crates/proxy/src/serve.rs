@@ -3,21 +3,21 @@
 //!
 //! A connection is in one of four phases: *busy* (an exchange is under way), *idle* (nothing of the
 //! next request has come), *head* (a part of it has), *lingering* (its last answer is sent, but not
-//! everything the client sends was read). hyper's own header timeout runs through
-//! idle and head as one, so it is off here and the driver tells them apart by the meter under
-//! hyper. An HTTP/1 connection that has been idle for a moment *sleeps*: hyper's part of it is gone
-//! until the client speaks again.
+//! everything the client sends was read). The watch over it tells them apart by its meter. An
+//! HTTP/1 connection that has been idle for a moment *sleeps*: it has no buffers until the client
+//! speaks again.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use ::http::Response;
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use weir_policy::clients::ClientPlace;
 use weir_policy::framing::Fault;
 use weir_policy::moment::Moment;
 use weir_policy::proxy_protocol::Addresses;
@@ -27,16 +27,18 @@ use crate::listen::Gate;
 use crate::proxy_protocol::{self, Ends};
 use crate::tunnel;
 use crate::wire::{Meter, Socket, Wire};
-use crate::worker::{Bounds, Entry, Leaving, Worker, WorkerStats};
+use crate::worker::{Entry, Leaving, Worker, WorkerStats};
 
 mod greet;
 mod hello;
 mod http;
+mod http1;
 mod http2;
 mod service;
 mod streams;
 mod watch;
 
+pub(crate) use http1::{RequestBody, RequestBodyError};
 pub(crate) use service::ConnectionService;
 pub(crate) use watch::LEAVE_IDLE_AFTER;
 
@@ -63,7 +65,7 @@ pub(crate) struct ClientConnection {
     pub(crate) http2: bool,
     /// Metrics of the listener it came in by.
     entry: Rc<Entry>,
-    meter: Arc<Meter>,
+    meter: Rc<Meter>,
     in_flight: Cell<u32>,
     /// Exchanges begun.
     exchanges: Cell<u64>,
@@ -106,7 +108,7 @@ impl ClientConnection {
             peer: client.peer,
             http2: client.http2,
             entry,
-            meter: Arc::default(),
+            meter: Rc::default(),
             in_flight: Cell::new(0),
             exchanges: Cell::new(0),
             idle_since: Cell::new(worker.clock.now().nanos),
@@ -130,33 +132,17 @@ impl ClientConnection {
 
     /// What is wrong with the head that the last exchange was begun for.
     pub(crate) fn head_fault(&self) -> Option<Fault> {
-        let (fault, heads) = self.meter.fault()?;
-        (heads < self.exchanges.get()).then_some(fault)
+        self.meter.head_fault()
     }
 
-    /// What is wrong with the last body.
+    /// What is wrong with what the client sent last.
     pub(crate) fn body_fault(&self) -> Option<Fault> {
-        self.meter.fault().map(|(fault, _)| fault)
+        self.meter.fault()
     }
 
-    /// What follows on this connection is not HTTP.
-    pub(crate) fn leaves_http(&self) {
-        self.meter.left();
-    }
-
-    /// Sends a client of HTTP/1 this message before the response to its request. `false`: it has
-    /// not taken what was sent before.
-    pub(crate) fn tell_between(&self, message: &[u8]) -> bool {
-        let told = self.meter.offer(message);
-        if told && let Some(driver) = &*self.driver.borrow() {
-            driver.wake_by_ref();
-        }
-        told
-    }
-
-    /// Sends a client of HTTP/2 this message before the response to the request whose exchange is
-    /// asking. `false`: it does not take what was sent before.
-    pub(crate) fn tell_stream(&self, message: Response<()>) -> bool {
+    /// Sends the client this message before the response to the request whose exchange is asking.
+    /// `false`: it does not take what was sent before.
+    pub(crate) fn tell(&self, message: Response<()>) -> bool {
         let told = self.meter.blocked_since().is_none();
         if told {
             self.worker.interim.borrow_mut().push(message);
@@ -164,9 +150,15 @@ impl ClientConnection {
         told
     }
 
+    /// Lets its own task look at it.
+    fn wake(&self) {
+        if let Some(driver) = &*self.driver.borrow() {
+            driver.wake_by_ref();
+        }
+    }
+
     /// An exchange has ended.
     pub(crate) fn ended(&self, now: Moment) {
-        self.meter.stays();
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         if self.in_flight.get() == 0 {
             self.meter.idle();
@@ -193,17 +185,13 @@ impl ClientConnection {
     pub(crate) fn leave(&self, leaving: Leaving) {
         self.leaving
             .set(Some((leaving, self.worker.clock.now().nanos)));
-        if let Some(driver) = &*self.driver.borrow() {
-            driver.wake_by_ref();
-        }
+        self.wake();
     }
 
     /// Ends it, whatever is under way.
     pub(crate) fn cut_off(&self) {
         self.cut_off.set(true);
-        if let Some(driver) = &*self.driver.borrow() {
-            driver.wake_by_ref();
-        }
+        self.wake();
     }
 
     /// Whether what ends on it now is cut off by the end of the process.
@@ -269,7 +257,7 @@ pub(crate) fn accepted(
         None => entry.place_of(remote.ip()),
         Some(_) => Ok(None),
     };
-    let mut place = match place {
+    let place = match place {
         Ok(place) => place,
         Err(reason) => {
             entry.metrics.closed(worker.index, reason);
@@ -281,49 +269,67 @@ pub(crate) fn accepted(
     let local = proxy_protocol::local(&stream, gate.address);
     let (worker, gate) = (Rc::clone(worker), Rc::clone(gate));
     worker.greeting(1);
+    let own = Addresses {
+        source: remote,
+        destination: local,
+    };
+    // On the heap, each stage of its own size: room for the greeting is needed for a moment only,
+    // and the connection's for long.
+    let greeting = Box::pin(greeted(worker, gate, entry, stream, own, place));
     tokio::task::spawn_local(async move {
-        let held = Held {
-            worker: &worker,
-            entry: &entry,
-            kept: Cell::new(true),
-        };
-        let own = Addresses {
-            source: remote,
-            destination: local,
-        };
-        // On the heap, for its room is needed for a moment only, and the connection's for long.
-        match Box::pin(greet(&worker, &entry, stream, own, &mut place)).await {
-            Ok(Greeted::Http(greeted)) => {
-                let client = Client {
-                    remote: greeted.addresses.source,
-                    local: greeted.addresses.destination,
-                    secure: greeted.secure,
-                    peer: greeted.peer,
-                    http2: greeted.http2,
-                };
-                let connection = ClientConnection::new(&worker, &gate, Rc::clone(&entry), client);
-                held.kept.set(false);
-                drop(held);
-                let reason = serve(&connection, greeted.socket, greeted.prefix).await;
-                entry.metrics.closed(worker.index, reason);
-                if let Some((Leaving::Listener, _)) = connection.leaving.get() {
-                    entry.metrics.closed_by_config(worker.index);
-                }
-            }
-            Ok(Greeted::Tunnel(tunnel)) => {
-                held.kept.set(false);
-                drop(held);
+        if let Some(life) = greeting.await {
+            life.await;
+        }
+    });
+}
+
+/// The rest of a connection's life, from its first request.
+type Life = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Greets a client; `place` is held to the end of its connection.
+async fn greeted(
+    worker: Rc<Worker>,
+    gate: Rc<Gate>,
+    entry: Rc<Entry>,
+    stream: TcpStream,
+    own: Addresses,
+    mut place: Option<ClientPlace>,
+) -> Option<Life> {
+    let held = Held {
+        worker: &worker,
+        entry: &entry,
+        kept: Cell::new(true),
+    };
+    let life: Life = match greet(&worker, &entry, stream, own, &mut place).await {
+        Ok(Greeted::Http(greeted)) => {
+            let client = Client {
+                remote: greeted.addresses.source,
+                local: greeted.addresses.destination,
+                secure: greeted.secure,
+                peer: greeted.peer,
+                http2: greeted.http2,
+            };
+            let connection = ClientConnection::new(&worker, &gate, Rc::clone(&entry), client);
+            serve(connection, greeted.socket, greeted.prefix, place)
+        }
+        Ok(Greeted::Tunnel(tunnel)) => {
+            let (worker, entry) = (Rc::clone(&worker), Rc::clone(&entry));
+            Box::pin(async move {
                 let (index, metrics) = (worker.index, entry.metrics.clone());
                 // It lives on without what it was accepted under.
-                let reason = Box::pin(tunnel::serve(worker, entry, tunnel)).await;
+                let reason = tunnel::serve(worker, entry, tunnel).await;
                 metrics.connections.add(index, -1);
                 metrics.closed(index, reason);
-            }
-            Err(reason) => entry.metrics.closed(worker.index, reason),
+                drop(place);
+            })
         }
-        // Held to the end of the connection.
-        drop(place);
-    });
+        Err(reason) => {
+            entry.metrics.closed(worker.index, reason);
+            return None;
+        }
+    };
+    held.kept.set(false);
+    Some(life)
 }
 
 /// Counts a connection that is not yet a [`ClientConnection`].
@@ -342,39 +348,47 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Serves a connection to its end and says why it ended.
-async fn serve(connection: &Rc<ClientConnection>, socket: Socket, prefix: Bytes) -> &'static str {
-    let wire = Wire::new(socket)
-        .with_prefix(prefix)
-        .with_meter(Arc::clone(&connection.meter));
-    let bounds = connection.entry.bounds;
-    let service = ConnectionService::new(Rc::clone(connection));
+/// Serves a connection of HTTP to its end.
+fn serve(
+    connection: Rc<ClientConnection>,
+    socket: Socket,
+    prefix: Bytes,
+    place: Option<ClientPlace>,
+) -> Life {
+    let service = ConnectionService::new(Rc::clone(&connection));
     if let Some(leaving) = connection.gate.leaving() {
         connection.leave(leaving);
     }
     let http = if connection.http2 {
-        Http::h2(
-            &connection.worker,
-            wire.guarded().coalescing(),
-            service,
-            bounds,
-        )
+        let wire = Wire::new(socket)
+            .with_prefix(prefix)
+            .with_meter(Rc::clone(&connection.meter))
+            .guarded()
+            .coalescing();
+        Http::h2(&connection.worker, wire, service, connection.entry.bounds)
     } else {
-        Http::h1(wire.inspected(bounds.framing()), service, bounds)
+        Http::h1(socket, prefix, service)
     };
-    drive(connection, bounds, http).await
+    Box::pin(Served {
+        http,
+        watch: Watch::new(connection),
+        _place: place,
+    })
 }
 
-/// Serves, and closes the connection when its phase has lasted too long.
-async fn drive<A: Answer>(
-    connection: &Rc<ClientConnection>,
-    bounds: Bounds,
-    mut http: Http<A>,
-) -> &'static str {
-    let mut watch = Watch::new(connection, bounds);
-    let end = poll_fn(|cx| {
+/// A connection that is being served, until it ends by itself or its phase has lasted too long.
+struct Served<A: Answer> {
+    http: Http<A>,
+    watch: Watch,
+    _place: Option<ClientPlace>,
+}
+
+impl<A: Answer> Served<A> {
+    /// Ready with why it ended.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        let Self { http, watch, .. } = self;
         watch.register(cx);
-        if connection.cut_off.get() {
+        if watch.connection.cut_off.get() {
             return Poll::Ready("drained");
         }
         if watch.goes_away() {
@@ -392,6 +406,41 @@ async fn drive<A: Answer>(
                 Poll::Ready(Verdict::Sleep) => watch.sleeps(http.sleep()),
             }
         }
-    });
-    end.await
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<A: Answer> Unpin for Served<A> {}
+
+impl<A: Answer> Future for Served<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let reason = ready!(this.poll_end(cx));
+        let connection = &this.watch.connection;
+        let (index, metrics) = (connection.worker.index, &connection.entry.metrics);
+        metrics.closed(index, reason);
+        if let Some((Leaving::Listener, _)) = connection.leaving.get() {
+            metrics.closed_by_config(index);
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_served<A: Answer>(_: fn(Rc<ClientConnection>) -> ConnectionService<A>) -> usize {
+        size_of::<Served<A>>()
+    }
+
+    #[test]
+    fn what_an_idle_connection_holds_stays_small() {
+        let served = size_of_served(ConnectionService::new);
+        assert!(served <= 320, "{served} bytes");
+        let connection = size_of::<ClientConnection>();
+        assert!(connection <= 256, "{connection} bytes");
+    }
 }

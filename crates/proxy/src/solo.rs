@@ -44,7 +44,7 @@ impl Solo {
         }
     }
 
-    /// A client's connection to this binding, as hyper sees it.
+    /// A client's connection to this binding, without a socket.
     pub fn connection<B: Into<Inbound>>(
         &self,
         binding: &Binding,

@@ -11,9 +11,7 @@ use weir_telemetry::termination::Termination;
 
 mod client_side;
 
-pub(crate) use client_side::{ClientSide, Handover, StreamIo};
-
-use client_side::ClientIo;
+pub(crate) use client_side::{ClientIo, ClientSide, Handover, Remainder, StreamIo};
 
 use crate::connect::Open;
 use crate::http1::Switched;

@@ -1,29 +1,25 @@
-//! The byte stream under hyper and h2: a TCP or TLS socket, with what was read to recognise the
-//! protocol put back in front, a meter of progress, and coalesced writes for HTTP/2.
+//! Sockets, and the byte stream under h2: a TCP or TLS socket, with what was read to recognise the
+//! protocol put back in front, a meter of progress, and coalesced writes.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use weir_policy::framing::Fault;
 use weir_policy::framing::frames::Abuse;
-use weir_policy::framing::{Bounds, Fault};
 
 use crate::clock;
 use crate::pace::Pace;
 
-mod between;
 mod guard;
-mod inspector;
 
-use between::Between;
 use guard::Guard;
-use inspector::Inspector;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -38,6 +34,14 @@ impl Socket {
     /// Whether it speaks TLS.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Socket::Tls(_))
+    }
+
+    /// Whether nothing of what was written is held back.
+    pub(crate) fn is_flushed(&self) -> bool {
+        match self {
+            Socket::Plain(_) => true,
+            Socket::Tls(stream) => !stream.get_ref().1.wants_write(),
+        }
     }
 
     /// Tells the other side, once this is dropped, that the connection broke.
@@ -112,153 +116,130 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Whether a connection leaves HTTP (for a WebSocket).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leave {
-    /// It does not.
-    Stays,
-    /// Its last request has asked, and is not answered yet.
-    Asked,
-    /// It does.
-    Left,
-}
-
-/// What the driver of a connection wants to know about its bytes. Written by one thread only; the
-/// atomics are for the `Send` that hyper asks of upgradable connections.
+/// What the driver of a connection wants to know about its bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     /// Reads that brought bytes.
-    reads: AtomicU64,
+    reads: Cell<u64>,
     /// Since when a write has been waiting for the other side, nanoseconds; 0 for not.
-    blocked_since: AtomicU64,
+    blocked_since: Cell<u64>,
     /// How long writes have waited before, nanoseconds, and bytes written: since the connection
     /// was last idle.
-    blocked_before: AtomicU64,
-    written: AtomicU64,
-    /// Number of the fault that ended what may be read; 0 for none.
-    fault: AtomicU8,
-    /// How many heads were in order before it.
-    heads: AtomicU64,
-    /// A [`Leave`].
-    leave: AtomicU8,
-    /// Number of an [`Abuse`] that ended the connection; 0 for none.
-    abuse: AtomicU8,
+    blocked_before: Cell<u64>,
+    written: Cell<u64>,
+    /// What ended what may be read.
+    fault: Cell<Option<Wrong>>,
+    /// What ended the connection.
+    abuse: Cell<Option<Abuse>>,
     /// Since when it is only waited for the client to close, nanoseconds; 0 for not.
-    lingers_since: AtomicU64,
-    /// What is sent between hyper's messages.
-    between: Between,
+    lingers_since: Cell<u64>,
+}
+
+/// What a client did wrong on an HTTP/1 connection.
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    /// In the body of its last request.
+    Body(Fault),
+    /// In a head, in place of which the last exchange was begun.
+    Head(Fault),
 }
 
 impl Meter {
     pub(crate) fn reads(&self) -> u64 {
-        self.reads.load(Relaxed)
+        self.reads.get()
     }
 
     /// Since when a write has been waiting for the other side.
     pub(crate) fn blocked_since(&self) -> Option<u64> {
-        Some(self.blocked_since.load(Relaxed)).filter(|since| *since != 0)
+        Some(self.blocked_since.get()).filter(|since| *since != 0)
     }
 
-    /// What the client did wrong, and how many of its requests were in order before. If that is
-    /// one less than those begun, the last one begun is no request but where the fault was.
-    pub(crate) fn fault(&self) -> Option<(Fault, u64)> {
-        let fault = Fault::numbered(self.fault.load(Relaxed))?;
-        Some((fault, self.heads.load(Relaxed)))
+    /// What is wrong with what the client sent last.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.get().map(|wrong| match wrong {
+            Wrong::Body(fault) | Wrong::Head(fault) => fault,
+        })
     }
 
-    /// The exchange that asked to leave HTTP is over; whether it has left is decided.
-    pub(crate) fn stays(&self) {
-        if self.leave() == Leave::Asked {
-            self.leave.store(Leave::Stays as u8, Relaxed);
+    /// What is wrong with the head that the last exchange was begun for.
+    pub(crate) fn head_fault(&self) -> Option<Fault> {
+        match self.fault.get() {
+            Some(Wrong::Head(fault)) => Some(fault),
+            _ => None,
         }
-    }
-
-    /// What follows is not HTTP.
-    pub(crate) fn left(&self) {
-        self.leave.store(Leave::Left as u8, Relaxed);
     }
 
     /// Since when it is only waited for the client to close.
     pub(crate) fn lingers_since(&self) -> Option<u64> {
-        Some(self.lingers_since.load(Relaxed)).filter(|since| *since != 0)
+        Some(self.lingers_since.get()).filter(|since| *since != 0)
     }
 
-    /// Sends a whole message before everything that hyper writes from now on. To be called while
-    /// the only exchange under way waits for its response. `false`: it cannot be sent now.
-    pub(crate) fn offer(&self, message: &[u8]) -> bool {
-        self.between.offer(message)
+    /// From now on it is only waited for the client to close.
+    pub(crate) fn lingers(&self) {
+        self.lingers_since.set(clock::now().nanos.max(1));
     }
 
     /// What the client did too often.
     pub(crate) fn abuse(&self) -> Option<Abuse> {
-        guard::abuse_numbered(self.abuse.load(Relaxed))
+        self.abuse.get()
     }
 
     fn abused(&self, abuse: Abuse) {
-        self.abuse.store(guard::number(abuse), Relaxed);
+        self.abuse.set(Some(abuse));
     }
 
-    fn faulted(&self, fault: Fault, heads: u64) {
-        self.fault.store(fault.number(), Relaxed);
-        self.heads.store(heads, Relaxed);
+    /// The body that is being read is none.
+    pub(crate) fn body_faulted(&self, fault: Fault) {
+        self.fault.set(Some(Wrong::Body(fault)));
     }
 
-    fn asked_to_leave(&self) {
-        self.leave.store(Leave::Asked as u8, Relaxed);
+    /// What comes next is no head; an exchange is about to be begun in its place.
+    pub(crate) fn head_faulted(&self, fault: Fault) {
+        self.fault.set(Some(Wrong::Head(fault)));
     }
 
-    fn leave(&self) -> Leave {
-        match self.leave.load(Relaxed) {
-            0 => Leave::Stays,
-            1 => Leave::Asked,
-            _ => Leave::Left,
-        }
-    }
-
-    fn read(&self) {
-        self.reads.store(self.reads.load(Relaxed) + 1, Relaxed);
+    /// Bytes came.
+    pub(crate) fn read(&self) {
+        self.reads.set(self.reads.get() + 1);
     }
 
     /// Since when a client has been too slow to take what is written to it, if it goes on so.
     pub(crate) fn too_slow_at(&self, pace: Pace) -> Option<u64> {
         let since = self.blocked_since()?;
-        let patience = pace.patience(self.written.load(Relaxed))?;
-        Some(since.saturating_add(patience.saturating_sub(self.blocked_before.load(Relaxed))))
+        let patience = pace.patience(self.written.get())?;
+        Some(since.saturating_add(patience.saturating_sub(self.blocked_before.get())))
     }
 
     /// Everything is written; what was slow is forgotten.
     pub(crate) fn idle(&self) {
-        self.blocked_before.store(0, Relaxed);
-        self.written.store(0, Relaxed);
+        self.blocked_before.set(0);
+        self.written.set(0);
     }
 
     /// So many bytes were written, or none could be.
-    fn wrote(&self, count: Option<usize>) {
-        let since = self.blocked_since.load(Relaxed);
+    pub(crate) fn wrote(&self, count: Option<usize>) {
+        let since = self.blocked_since.get();
         let Some(count) = count else {
             if since == 0 {
-                self.blocked_since.store(clock::now().nanos.max(1), Relaxed);
+                self.blocked_since.set(clock::now().nanos.max(1));
             }
             return;
         };
-        self.written
-            .store(self.written.load(Relaxed) + count as u64, Relaxed);
+        self.written.set(self.written.get() + count as u64);
         if since != 0 {
             let here = clock::now().nanos.saturating_sub(since);
-            self.blocked_before
-                .store(self.blocked_before.load(Relaxed) + here, Relaxed);
-            self.blocked_since.store(0, Relaxed);
+            self.blocked_before.set(self.blocked_before.get() + here);
+            self.blocked_since.set(0);
         }
     }
 }
 
-/// A socket as hyper and h2 get it.
+/// A socket as h2 gets it.
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,
     prefix: Bytes,
-    meter: Option<Arc<Meter>>,
-    inspector: Option<Box<Inspector>>,
+    meter: Option<Rc<Meter>>,
     guard: Option<Box<Guard>>,
     turn: Turn,
 }
@@ -280,7 +261,6 @@ impl Wire {
             socket,
             prefix: Bytes::new(),
             meter: None,
-            inspector: None,
             guard: None,
             turn: Turn::Always,
         }
@@ -292,18 +272,8 @@ impl Wire {
         self
     }
 
-    pub(crate) fn with_meter(mut self, meter: Arc<Meter>) -> Self {
+    pub(crate) fn with_meter(mut self, meter: Rc<Meter>) -> Self {
         self.meter = Some(meter);
-        self
-    }
-
-    /// Hands over only what is strictly HTTP/1.
-    pub(crate) fn inspected(mut self, bounds: Bounds) -> Self {
-        let read = std::mem::take(&mut self.prefix);
-        if let (false, Some(meter)) = (read.is_empty(), &self.meter) {
-            meter.read();
-        }
-        self.inspector = Some(Box::new(Inspector::new(bounds, &read)));
         self
     }
 
@@ -318,57 +288,6 @@ impl Wire {
     pub(crate) fn coalescing(mut self) -> Self {
         self.turn = Turn::Others;
         self
-    }
-
-    /// Ready when there may be something to read.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // What is wrong is told to whoever reads.
-        self.socket.tcp().poll_read_ready(cx).map(drop)
-    }
-
-    /// Whether nothing is under way in either direction: no part of a request is held, and nothing
-    /// waits to be written.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let read = self
-            .inspector
-            .as_ref()
-            .is_none_or(|inspector| inspector.is_quiet());
-        let written = match &self.socket {
-            Socket::Plain(_) => true,
-            Socket::Tls(stream) => !stream.get_ref().1.wants_write(),
-        };
-        let blocked = self.meter.as_ref().and_then(|meter| meter.blocked_since());
-        let between = self
-            .meter
-            .as_ref()
-            .is_some_and(|it| it.between.is_waiting());
-        read && written && blocked.is_none() && !between && self.prefix.is_empty()
-    }
-
-    /// Takes back what was inspected and read, and not used.
-    pub(crate) fn unread(&mut self, bytes: Bytes) {
-        if let Some(inspector) = &mut self.inspector {
-            inspector.unread(bytes);
-        }
-    }
-
-    /// To an HTTP/1 client, what goes between hyper's messages goes now.
-    fn poll_between(&mut self, cx: &mut Context<'_>, flushed: bool) -> Poll<io::Result<()>> {
-        let (Some(_), Some(meter)) = (&self.inspector, &self.meter) else {
-            return Poll::Ready(Ok(()));
-        };
-        let between = &meter.between;
-        if flushed {
-            between.flushed();
-        }
-        if between.is_waiting() {
-            let wrote = |count| meter.wrote(count);
-            ready!(between.poll_write(&mut self.socket, cx, wrote))?;
-        }
-        if !flushed {
-            between.writing();
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn yields(&mut self, cx: &Context<'_>) -> bool {
@@ -401,9 +320,6 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let (Some(inspector), Some(meter)) = (&mut this.inspector, &this.meter) {
-            return inspector.poll_read(&mut this.socket, meter, cx, buf);
-        }
         let before = buf.filled().len();
         if this.prefix.is_empty() {
             ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
@@ -436,7 +352,6 @@ impl AsyncWrite for Wire {
         if self.yields(cx) {
             return Poll::Pending;
         }
-        ready!(self.poll_between(cx, false))?;
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
         if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
             guard.wrote([buf], *count);
@@ -452,7 +367,6 @@ impl AsyncWrite for Wire {
         if self.yields(cx) {
             return Poll::Pending;
         }
-        ready!(self.poll_between(cx, false))?;
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
             guard.wrote(bufs.iter().map(|buf| &**buf), *count);
@@ -465,25 +379,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_between(cx, true))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let (Some(inspector), Some(meter)) = (&this.inspector, &this.meter) else {
-            return Pin::new(&mut this.socket).poll_shutdown(cx);
-        };
-        if meter.lingers_since().is_none() {
-            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
-            if !inspector.is_amid() {
-                return Poll::Ready(Ok(()));
-            }
-            // Closing with unread bytes would be a reset, which can overtake the answer.
-            meter
-                .lingers_since
-                .store(clock::now().nanos.max(1), Relaxed);
-        }
-        inspector::drain(&mut this.socket, cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -193,5 +193,5 @@ async fn a_thousand_that_sleep_hold_little_memory() {
 }
 
 const CONNECTIONS: usize = 1000;
-/// In a debug build, where they hold 3 KiB; awake ones hold more than 10.
-const BYTES_EACH_MAX: u64 = 7 * 1024;
+/// In a debug build, where they hold 2 KiB.
+const BYTES_EACH_MAX: u64 = 4 * 1024;

@@ -1,12 +1,13 @@
-//! The checks of foreign bytes before a parser sees them.
+//! Foreign bytes: heads, chunks and frames.
 
 use std::hint::black_box;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use weir_policy::framing::Bounds;
 use weir_policy::framing::chunks::{Chunks, Read};
 use weir_policy::framing::frames::Frames;
-use weir_policy::framing::head;
+use weir_policy::framing::request;
 use weir_policy::framing::response::HeadReader;
 
 use super::Work;
@@ -37,9 +38,13 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
 
 pub(super) fn request_head() -> Work {
     Box::new(|| {
-        let head = head::inspect(black_box(REQUEST.as_bytes()), &BOUNDS);
+        let mut reader = request::HeadReader::default();
+        let head = reader.find(black_box(REQUEST.as_bytes()), &BOUNDS);
         let head = head.expect("in order").expect("whole");
-        assert_eq!(black_box(head).bytes, REQUEST.len());
+        let bytes = Bytes::copy_from_slice(&REQUEST.as_bytes()[..head.bytes]);
+        let made = reader.request(&bytes, HeaderMap::new());
+        let (made, _) = made.expect("within all bounds");
+        assert_eq!(black_box(made).headers().len(), 7);
     })
 }
 

@@ -1,8 +1,10 @@
 //! One header section, from the request line to the empty line.
 //!
-//! One pass over bytes that were just read and that a parser reads again. Everything is refused
-//! that two parsers could read in two ways, so that what is accepted has one reading: fields end
-//! with CRLF, and the length of the body is said once or not at all.
+//! One pass over bytes that were just read. Everything is refused that two parsers could read in
+//! two ways, so that what is accepted has one reading: fields end with CRLF, and the length of the
+//! body is said once or not at all.
+
+use std::ops::Range;
 
 use http::Uri;
 
@@ -43,10 +45,37 @@ pub struct Refused {
 /// # Errors
 /// It is none, whatever comes.
 pub fn inspect(bytes: &[u8], bounds: &Bounds) -> Result<Option<Head>, Refused> {
+    outline(bytes, bounds, &mut Nothing)
+}
+
+/// Told where the parts of a header section stand, in their order.
+pub(super) trait Notes {
+    /// The bytes of the method and of the target, and whether the version is 1.0.
+    fn line(&mut self, method: Range<usize>, target: Range<usize>, http10: bool);
+    /// The bytes of the name and of the value of a field, with white space around it.
+    fn field(&mut self, name: Range<usize>, value: Range<usize>);
+}
+
+/// Who only wants to know whether it is in order.
+struct Nothing;
+
+impl Notes for Nothing {
+    fn line(&mut self, _: Range<usize>, _: Range<usize>, _: bool) {}
+
+    fn field(&mut self, _: Range<usize>, _: Range<usize>) {}
+}
+
+/// The same, with notes of where everything stands; they are of no use unless there is a head.
+pub(super) fn outline(
+    bytes: &[u8],
+    bounds: &Bounds,
+    notes: &mut impl Notes,
+) -> Result<Option<Head>, Refused> {
     let mut reader = Reader {
         bytes,
         at: 0,
         bounds,
+        notes,
         http10: false,
         leaves_http: false,
         length: None,
@@ -90,17 +119,18 @@ macro_rules! or_partial {
     };
 }
 
-struct Reader<'a> {
+struct Reader<'a, N> {
     bytes: &'a [u8],
     at: usize,
     bounds: &'a Bounds,
+    notes: &'a mut N,
     http10: bool,
     leaves_http: bool,
     length: Option<u64>,
     coding: bool,
 }
 
-impl Reader<'_> {
+impl<N: Notes> Reader<'_, N> {
     fn head(&mut self, line: &mut Option<(usize, usize)>) -> Result<End, Fault> {
         // Empty lines before a request are the leavings of careless clients (section 2.2).
         while let Some(b'\r') = self.peek() {
@@ -159,12 +189,14 @@ impl Reader<'_> {
     }
 
     fn request_line(&mut self) -> Result<Option<()>, Fault> {
+        let begin = self.at;
         let Some(method) = self.until_space(Fault::Method, METHOD_BYTES_MAX, is_token)? else {
             return Ok(None);
         };
         if method.is_empty() {
             return Err(Fault::Method);
         }
+        let method_end = begin + method.len();
         let tunnel = method == b"CONNECT";
         // `PRI` is how HTTP/2 begins; its version is refused below.
         let star = method == b"OPTIONS" || method == b"PRI";
@@ -176,6 +208,7 @@ impl Reader<'_> {
         if !is_target(target, tunnel, star) {
             return Err(Fault::Target);
         }
+        let target = method_end + 1..method_end + 1 + target.len();
         self.leaves_http = tunnel;
         let rest = &self.bytes[self.at..];
         let known = rest.len().min(VERSION.len());
@@ -197,7 +230,10 @@ impl Reader<'_> {
         self.at += VERSION.len() + 1;
         match self.line_end()? {
             None => Ok(None),
-            Some(true) => Ok(Some(())),
+            Some(true) => {
+                self.notes.line(begin..method_end, target, self.http10);
+                Ok(Some(()))
+            }
             Some(false) => Err(Fault::RequestLine),
         }
     }
@@ -243,12 +279,16 @@ impl Reader<'_> {
             return Ok(None);
         };
         let value = &rest[..length];
+        let begin = self.at;
         self.at += end + 1 + length;
+        let value_end = self.at;
         match self.line_end()? {
             None => return Ok(None),
             Some(true) => {}
             Some(false) => return Err(Fault::FieldValue),
         }
+        let colon = begin + end;
+        self.notes.field(begin..colon, colon + 1..value_end);
         match name.len() {
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.leaves_http |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");

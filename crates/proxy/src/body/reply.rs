@@ -82,7 +82,7 @@ pub(crate) fn take_polled() -> Option<Polled> {
 }
 
 impl Reply {
-    /// A body given whole; `ledger` is settled when hyper has taken it.
+    /// A body given whole; `ledger` is settled when it was taken.
     pub(crate) fn full(data: Bytes, ledger: Option<Box<Ledger>>) -> Self {
         Reply(Kind::Full {
             data: Some(data).filter(|data| !data.is_empty()),

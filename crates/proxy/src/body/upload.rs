@@ -251,7 +251,7 @@ impl Intake {
             Some(Err(error)) => {
                 inner.taps.clear();
                 self.end.set(match error {
-                    InboundError::Copy(_) | InboundError::Hyper(_) | InboundError::Stream(_) => {
+                    InboundError::Copy(_) | InboundError::Http1(_) | InboundError::Stream(_) => {
                         IntakeEnd::Broken
                     }
                     InboundError::NotBase64(_) => IntakeEnd::Malformed,

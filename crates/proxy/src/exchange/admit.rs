@@ -42,7 +42,7 @@ impl Exchange {
         let (entry, worker) = (connection.entry(), &connection.worker);
         let at = worker.clock.now();
         let (mut head, body) = request.into_parts();
-        let recipient = Recipient::of(connection, &entry, head.version);
+        let recipient = Recipient::of(&entry, head.version);
         if head.version == Version::HTTP_2 {
             join_cookies(&mut head.headers);
         }
@@ -74,10 +74,7 @@ impl Exchange {
         let snapshot = &entry.installed.snapshot;
         let errand = cache::errand(connection, &entry, &admitted, &head, bare);
         ledger.cache = errand.as_ref().map(|errand| Rc::clone(&errand.told));
-        let asked = match connection.http2 {
-            true => head.extensions.remove::<ClientSide>(),
-            false => head.extensions.remove().map(ClientSide::Connection),
-        };
+        let asked = head.extensions.remove::<ClientSide>();
         let connects = head.method == Method::CONNECT;
         let upgrades = admitted.upgrade.is_some();
         let client = asked.filter(|_| upgrades || connects);

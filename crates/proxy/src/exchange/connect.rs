@@ -51,7 +51,6 @@ pub(super) async fn open(mut exchange: Box<Exchange>) -> Response<Reply> {
         }
     };
     let Exchange {
-        connection,
         entry,
         mut ledger,
         admitted,
@@ -66,9 +65,6 @@ pub(super) async fn open(mut exchange: Box<Exchange>) -> Response<Reply> {
     ledger.status = head.status.as_u16();
     if let Then::Forward(forward) = admitted.then {
         ledger.permit = Some(forward.permit);
-    }
-    if !connection.http2 {
-        connection.leaves_http();
     }
     upgrade::pass_on(client, open, ledger, idle);
     let response = Response::from_parts(head, Reply::full(Bytes::new(), None));

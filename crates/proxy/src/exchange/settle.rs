@@ -104,9 +104,6 @@ impl Exchange {
         }
         // Pass on: join both sides, or stream the body, stored meanwhile where it may be.
         if let Some(Switch { client, endpoint }) = switch {
-            if !connection.http2 {
-                connection.leaves_http();
-            }
             upgrade::join(client, endpoint, line, ledger, terms.idle);
             return Response::from_parts(head, Reply::full(Bytes::new(), None));
         }

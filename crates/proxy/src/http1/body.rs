@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use weir_policy::framing::chunks::{Chunks, Piece};
-use weir_policy::framing::response::{Length, trailers};
+use weir_policy::framing::response::Length;
 
-use super::{BOUNDS, Connection, READ_BYTES_MAX, State, Switched, take};
+use super::chunked::{Chunked, Part};
+use super::input::{Input, wish_for};
+use super::{BOUNDS, Connection, State, Switched};
 use crate::body::EndpointError;
 
 /// The body of a response.
@@ -31,12 +32,6 @@ enum Left {
     Broken(Option<EndpointError>),
     /// The connection has left HTTP: it has no body.
     Switched,
-}
-
-#[derive(Debug, Default)]
-struct Chunked {
-    chunks: Chunks,
-    trailers: Vec<u8>,
 }
 
 type Next = Poll<Option<Result<Frame<Bytes>, EndpointError>>>;
@@ -101,7 +96,7 @@ impl http_body::Body for Body {
             (Poll::Ready(None), _) | (_, Left::Bytes(0)) => true,
             (Poll::Ready(Some(Ok(frame))), Left::Chunked(chunked)) => {
                 // What ends the body has often come with its last data.
-                frame.is_trailers() || state.ends(chunked)
+                frame.is_trailers() || chunked.ends(&mut state.input.bytes, &BOUNDS)
             }
             _ => false,
         };
@@ -144,79 +139,33 @@ impl http_body::Body for Body {
 
 impl State {
     fn poll_bytes(&mut self, left: &mut u64, cx: &mut Context<'_>) -> Next {
-        if self.read.is_empty() {
-            let wish =
-                usize::try_from(*left).map_or(READ_BYTES_MAX, |left| left.min(READ_BYTES_MAX));
-            if ready!(self.poll_read(cx, wish))? == 0 {
-                return Poll::Ready(Some(Err(EndpointError::Closed)));
-            }
+        if self.input.bytes.is_empty() && ready!(self.poll_read(cx, wish_for(*left)))? == 0 {
+            return Poll::Ready(Some(Err(EndpointError::Closed)));
         }
-        let count =
-            usize::try_from(*left).map_or(self.read.len(), |left| left.min(self.read.len()));
+        let come = self.input.bytes.len();
+        let count = usize::try_from(*left).map_or(come, |left| left.min(come));
         *left -= count as u64;
-        Poll::Ready(Some(Ok(Frame::data(take(&mut self.read, count)))))
+        Poll::Ready(Some(Ok(Frame::data(self.input.take(count)))))
     }
 
     fn poll_chunk(&mut self, chunked: &mut Chunked, cx: &mut Context<'_>) -> Next {
         loop {
-            match chunked.step(&self.read) {
-                Piece::Data { skip, length } => {
-                    self.read.advance(skip);
-                    return Poll::Ready(Some(Ok(Frame::data(take(&mut self.read, length)))));
-                }
-                Piece::More => self.read.clear(),
-                Piece::End(count) => {
-                    self.read.advance(count);
-                    return Poll::Ready(chunked.trailers()?.map(Ok));
-                }
-                Piece::Broken(_, fault) => {
-                    return Poll::Ready(Some(Err(EndpointError::Malformed(fault))));
-                }
+            match chunked.take(&mut self.input, &BOUNDS, Input::take)? {
+                Part::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Part::End(trailers) => return Poll::Ready(trailers.map(Ok)),
+                Part::More => {}
             }
-            if ready!(self.poll_read(cx, self.wish))? == 0 {
+            if ready!(self.poll_read(cx, self.input.wish()))? == 0 {
                 return Poll::Ready(Some(Err(EndpointError::Closed)));
             }
         }
     }
 
-    /// Whether all that is there is the end of the body, without trailers; takes it then.
-    fn ends(&mut self, chunked: &Chunked) -> bool {
-        if !self.read.starts_with(LAST) {
-            return false;
-        }
-        let mut after = Chunked {
-            chunks: chunked.chunks,
-            trailers: Vec::new(),
-        };
-        let ends = after.step(LAST) == Piece::End(LAST.len());
-        if ends {
-            self.read.advance(LAST.len());
-        }
-        ends
-    }
-
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Next {
-        if self.read.is_empty() && ready!(self.poll_read(cx, self.wish))? == 0 {
+        if self.input.bytes.is_empty() && ready!(self.poll_read(cx, self.input.wish()))? == 0 {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(Ok(Frame::data(self.read.split().freeze()))))
+        let come = self.input.bytes.len();
+        Poll::Ready(Some(Ok(Frame::data(self.input.take(come)))))
     }
 }
-
-impl Chunked {
-    fn step(&mut self, bytes: &[u8]) -> Piece {
-        let trailers = &mut self.trailers;
-        self.chunks
-            .piece(bytes, &BOUNDS, |byte| trailers.push(byte))
-    }
-
-    /// The trailers that have come, if any.
-    fn trailers(&mut self) -> Result<Option<Frame<Bytes>>, EndpointError> {
-        let bytes = Bytes::from(std::mem::take(&mut self.trailers));
-        let trailers = trailers(&bytes).map_err(EndpointError::Malformed)?;
-        Ok((!trailers.is_empty()).then(|| Frame::trailers(trailers)))
-    }
-}
-
-/// Between the data of the last chunk and the end of a body without trailers.
-const LAST: &[u8] = b"\r\n0\r\n\r\n";

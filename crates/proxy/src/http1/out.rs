@@ -1,4 +1,7 @@
-//! A request as the bytes of its connection.
+//! A message as the bytes of its connection: head, body, and how the end of the body is told.
+//!
+//! Small pieces are copied one behind the other; large ones keep their place among them and leave
+//! in the same system call.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,40 +17,51 @@ use crate::body::EndpointError;
 
 /// What is to be written.
 #[derive(Debug, Default)]
-pub(super) struct Out {
-    /// Comes first.
+pub(crate) struct Out {
     bytes: Vec<u8>,
     /// How much of that was written.
     at: usize,
-    /// Comes next.
-    data: Bytes,
-    /// Comes last.
-    after: Vec<u8>,
+    /// What was not copied, each before the byte of that place. Those before `next` were written.
+    large: Vec<(usize, Bytes)>,
+    next: usize,
+    /// All that has come since nothing was left, bytes.
+    taken: usize,
     framing: Framing,
-    /// Whether something of this request was written.
+    /// Whether something of this message was written.
     touched: bool,
 }
 
 /// How the end of a body is told.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Framing {
+pub(crate) enum Framing {
     #[default]
     Chunked,
     /// So many bytes are to come.
     Length(u64),
+    /// By the end of the connection.
+    UntilClose,
+}
+
+/// A body is not as long as its head has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WrongLength {
+    #[error("the body is longer than was said")]
+    Longer,
+    #[error("the body is shorter than was said")]
+    Shorter,
 }
 
 impl Out {
     /// Begins a request with a body of this length, if that is known. Its fields say what the body
     /// is, but how long it is, is said here.
     pub(super) fn begin(&mut self, head: &request::Parts, length: Option<u64>) {
-        (self.at, self.touched) = (0, false);
+        self.release();
+        self.touched = false;
         let target = head
             .uri
             .path_and_query()
             .map_or("/", |target| target.as_str());
         let bytes = &mut self.bytes;
-        bytes.clear();
         bytes.reserve(HEAD_BYTES_USUAL + target.len());
         bytes.extend_from_slice(head.method.as_str().as_bytes());
         bytes.push(b' ');
@@ -78,13 +92,28 @@ impl Out {
         bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Whether one more piece of the body can be taken.
-    pub(super) fn has_room(&self) -> bool {
-        self.data.is_empty() && self.after.is_empty()
+    /// Where heads are written, behind what is there already.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.at == self.bytes.len() && self.has_room()
+    /// How the body ends behind a head.
+    pub(crate) fn frame(&mut self, framing: Framing) {
+        self.framing = framing;
+    }
+
+    /// Whether one more piece of the body can be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.large.len() < LARGE_MAX && self.taken < TAKEN_BYTES_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len() && self.next == self.large.len()
+    }
+
+    /// Whether all of the body was taken that was said.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.framing == Framing::Length(0)
     }
 
     /// Whether nothing of the request was written.
@@ -92,11 +121,17 @@ impl Out {
         !self.touched
     }
 
-    /// Takes a piece of the body.
+    /// Lets go of its buffer, with all that is in it.
+    pub(crate) fn release(&mut self) {
+        (self.bytes, self.large) = (Vec::new(), Vec::new());
+        (self.at, self.next, self.taken) = (0, 0, 0);
+    }
+
+    /// Takes a piece of the body; trailers end it, where there can be any.
     ///
     /// # Errors
     /// It is longer than was said.
-    pub(super) fn push(&mut self, frame: Frame<Bytes>) -> Result<(), EndpointError> {
+    pub(crate) fn push(&mut self, frame: Frame<Bytes>) -> Result<(), WrongLength> {
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(frame) => {
@@ -112,25 +147,22 @@ impl Out {
         match &mut self.framing {
             Framing::Length(left) => {
                 let length = data.len() as u64;
-                *left = left
-                    .checked_sub(length)
-                    .ok_or(EndpointError::Length(TOO_LONG))?;
+                *left = left.checked_sub(length).ok_or(WrongLength::Longer)?;
             }
             Framing::Chunked => {
                 hexadecimal(&mut self.bytes, data.len());
                 self.bytes.extend_from_slice(b"\r\n");
             }
+            Framing::UntilClose => {}
         }
-        let end: &[u8] = match self.framing {
-            Framing::Length(_) => b"",
-            Framing::Chunked => b"\r\n",
-        };
+        self.taken += data.len();
         if data.len() > COPIED_BYTES_MAX {
-            self.data = data;
-            self.after.extend_from_slice(end);
+            self.large.push((self.bytes.len(), data));
         } else {
             self.bytes.extend_from_slice(&data);
-            self.bytes.extend_from_slice(end);
+        }
+        if self.framing == Framing::Chunked {
+            self.bytes.extend_from_slice(b"\r\n");
         }
         Ok(())
     }
@@ -139,10 +171,10 @@ impl Out {
     ///
     /// # Errors
     /// It is shorter than was said.
-    pub(super) fn end(&mut self) -> Result<(), EndpointError> {
+    pub(crate) fn end(&mut self) -> Result<(), WrongLength> {
         match self.framing {
-            Framing::Length(0) => Ok(()),
-            Framing::Length(_) => Err(EndpointError::Length(TOO_SHORT)),
+            Framing::Length(0) | Framing::UntilClose => Ok(()),
+            Framing::Length(_) => Err(WrongLength::Shorter),
             Framing::Chunked => {
                 self.finish_chunks(&HeaderMap::new());
                 Ok(())
@@ -151,11 +183,8 @@ impl Out {
     }
 
     /// The last chunk; nothing may come after it.
-    fn finish_chunks(&mut self, trailers: &HeaderMap) {
-        let bytes = match self.has_room() {
-            true => &mut self.bytes,
-            false => &mut self.after,
-        };
+    pub(crate) fn finish_chunks(&mut self, trailers: &HeaderMap) {
+        let bytes = &mut self.bytes;
         bytes.extend_from_slice(b"0\r\n");
         for (name, value) in trailers {
             field(bytes, name.as_str().as_bytes(), value.as_bytes());
@@ -164,37 +193,81 @@ impl Out {
         self.framing = Framing::Length(0);
     }
 
-    /// Writes once.
-    pub(super) fn poll_write<S: AsyncWrite + Unpin>(
+    /// Writes once; how much.
+    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         socket: &mut S,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         let socket = Pin::new(socket);
-        let mut count = if self.has_room() {
+        let count = if self.next == self.large.len() {
             ready!(socket.poll_write(cx, &self.bytes[self.at..]))?
         } else {
-            let parts = [&self.bytes[self.at..], &self.data, &self.after].map(IoSlice::new);
-            ready!(socket.poll_write_vectored(cx, &parts))?
+            let mut parts = [IoSlice::new(&[]); PARTS_MAX];
+            let parts = self.parts(&mut parts);
+            ready!(socket.poll_write_vectored(cx, parts))?
         };
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.touched = true;
-        let taken = count.min(self.bytes.len() - self.at);
-        self.at += taken;
-        count -= taken;
+        self.written(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// What is to be written, in its order.
+    fn parts<'a, 'b>(&'a self, parts: &'b mut [IoSlice<'a>; PARTS_MAX]) -> &'b [IoSlice<'a>] {
+        let (mut count, mut from) = (0, self.at);
+        let mut add = |part: &'a [u8]| {
+            // There is room for all: each large one has at most one small one in front.
+            if let (false, Some(place)) = (part.is_empty(), parts.get_mut(count)) {
+                *place = IoSlice::new(part);
+                count += 1;
+            }
+        };
+        for (place, large) in &self.large[self.next..] {
+            add(&self.bytes[from..*place]);
+            add(large);
+            from = *place;
+        }
+        add(&self.bytes[from..]);
+        &parts[..count]
+    }
+
+    /// So many bytes of what was to be written were.
+    fn written(&mut self, mut count: usize) {
+        while let Some((place, large)) = self.large.get_mut(self.next) {
+            let small = count.min(*place - self.at);
+            self.at += small;
+            count -= small;
+            if self.at < *place {
+                return;
+            }
+            let taken = count.min(large.len());
+            large.advance(taken);
+            count -= taken;
+            if !large.is_empty() {
+                return;
+            }
+            // Lets go of its memory.
+            *large = Bytes::new();
+            self.next += 1;
+        }
+        self.at += count;
         if self.at == self.bytes.len() {
-            (self.bytes, self.at) = (Vec::new(), 0);
+            self.bytes.clear();
+            self.large.clear();
+            (self.at, self.next, self.taken) = (0, 0, 0);
         }
-        let taken = count.min(self.data.len());
-        self.data.advance(taken);
-        count -= taken;
-        if self.data.is_empty() && self.bytes.is_empty() {
-            self.data = Bytes::new();
-            (self.bytes, self.at) = (std::mem::take(&mut self.after), count);
-        }
-        Poll::Ready(Ok(()))
+    }
+}
+
+impl From<WrongLength> for EndpointError {
+    fn from(wrong: WrongLength) -> Self {
+        EndpointError::Length(match wrong {
+            WrongLength::Longer => TOO_LONG,
+            WrongLength::Shorter => TOO_SHORT,
+        })
     }
 }
 
@@ -203,14 +276,16 @@ fn expects_length(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-fn field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Writes one field.
+pub(crate) fn field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     bytes.extend_from_slice(name);
     bytes.extend_from_slice(b": ");
     bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");
 }
 
-fn decimal(bytes: &mut Vec<u8>, mut number: u64) {
+/// Writes a number.
+pub(crate) fn decimal(bytes: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -238,6 +313,12 @@ const TOO_SHORT: &str = "the request's body is shorter than was said";
 const HEAD_BYTES_USUAL: usize = 1024;
 /// Longer pieces of a body are not copied behind what comes before them.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
+/// Pieces that were not copied, before something has to be written: as many as fill what a socket
+/// takes at once.
+const LARGE_MAX: usize = 16;
+const PARTS_MAX: usize = 2 * LARGE_MAX + 1;
+/// Data taken before something has to be written, bytes; the last piece may go beyond it.
+const TAKEN_BYTES_MAX: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -293,7 +374,7 @@ mod tests {
     fn drain(out: &mut Out, to: &mut Narrow) {
         let mut cx = Context::from_waker(Waker::noop());
         while !out.is_empty() {
-            assert!(matches!(out.poll_write(to, &mut cx), Poll::Ready(Ok(()))));
+            assert!(matches!(out.poll_write(to, &mut cx), Poll::Ready(Ok(_))));
         }
     }
 

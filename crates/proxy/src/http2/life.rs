@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +38,7 @@ impl Signs {
 pub(super) fn spawn(
     mut connection: Connection<Wire, Bytes>,
     signs: Rc<Signs>,
-    meter: Arc<Meter>,
+    meter: Rc<Meter>,
     counted: Counted,
 ) {
     let pings = connection.ping_pong();

@@ -22,7 +22,7 @@ use super::service::{Answer, ConnectionService};
 use super::streams::StreamExec;
 use crate::body::{Cut, Inbound, Never, Outgoing, Reply, ReplyError};
 use crate::outcome;
-use crate::upgrade::{ClientSide, Handover, StreamIo};
+use crate::upgrade::{ClientIo, ClientSide, Handover, StreamIo};
 use crate::wire::Wire;
 use crate::worker::{Bounds, Worker};
 
@@ -92,7 +92,7 @@ impl<A: Answer> Http2<A> {
         let (mut head, incoming) = request.into_parts();
         let connects = head.method == Method::CONNECT && !head.headers.contains_key(CONTENT_LENGTH);
         let (body, tunnel) = if connects {
-            let (side, handover) = ClientSide::of_stream();
+            let (side, handover) = ClientSide::new();
             head.extensions.insert(side);
             (Inbound::from(Bytes::new()), Some((handover, incoming)))
         } else {
@@ -189,7 +189,7 @@ impl<F> Stream<F> {
         {
             response.headers_mut().remove(CONTENT_LENGTH);
             let send = self.respond.send_response(response, false)?;
-            handover.complete(StreamIo::new(send, incoming));
+            handover.complete(ClientIo::Stream(StreamIo::new(send, incoming)));
             return Ok(None);
         }
         if reply.is_end_stream() {

@@ -1,4 +1,4 @@
-//! The engine as one connection sees it: a service of hyper, and of tower for driving it without a
+//! The engine as one connection sees it; a service of tower as well, for driving it without a
 //! socket.
 
 use std::future::Future;
@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::ClientConnection;
 use crate::body::{Inbound, Never, Reply};
@@ -47,20 +46,16 @@ impl ConnectionService<()> {
     }
 }
 
+impl<F> ConnectionService<F> {
+    pub(super) fn connection(&self) -> &Rc<ClientConnection> {
+        &self.connection
+    }
+}
+
 impl<F: Answer> ConnectionService<F> {
     /// The answer to a request.
     pub(super) fn answer(&self, request: Request<Inbound>) -> F::Future {
         (self.answer)(Rc::clone(&self.connection), request)
-    }
-}
-
-impl<F: Answer> hyper::service::Service<Request<Incoming>> for ConnectionService<F> {
-    type Response = Response<Reply>;
-    type Error = Never;
-    type Future = F::Future;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        (self.answer)(Rc::clone(&self.connection), request.map(Inbound::from))
     }
 }
 

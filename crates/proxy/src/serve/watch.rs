@@ -1,5 +1,6 @@
 //! Closes connections whose phase has lasted too long.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,9 +23,8 @@ pub(super) enum Verdict {
 }
 
 /// Watches the phases of one connection.
-pub(super) struct Watch<'a> {
-    connection: &'a ClientConnection,
-    bounds: Bounds,
+pub(super) struct Watch {
+    pub(super) connection: Rc<ClientConnection>,
     alarm: Option<Alarm>,
     head_since: Option<u64>,
     /// When a busy connection was last looked at.
@@ -38,11 +38,10 @@ pub(super) struct Watch<'a> {
     closing: Option<(&'static str, u64)>,
 }
 
-impl<'a> Watch<'a> {
-    pub(super) fn new(connection: &'a ClientConnection, bounds: Bounds) -> Self {
+impl Watch {
+    pub(super) fn new(connection: Rc<ClientConnection>) -> Self {
         Self {
             connection,
-            bounds,
             alarm: None,
             head_since: None,
             looked: 0,
@@ -51,6 +50,10 @@ impl<'a> Watch<'a> {
             sleeps_again: 0,
             closing: None,
         }
+    }
+
+    fn bounds(&self) -> &Bounds {
+        &self.connection.entry.bounds
     }
 
     pub(super) fn register(&self, cx: &Context<'_>) {
@@ -104,7 +107,7 @@ impl<'a> Watch<'a> {
     pub(super) fn asleep(&mut self, asleep: bool) {
         if self.asleep != asleep {
             self.asleep = asleep;
-            let connection = self.connection;
+            let connection = &self.connection;
             let change = if asleep { 1 } else { -1 };
             let gauge = &connection.entry.metrics.asleep;
             gauge.add(connection.worker.index, change);
@@ -126,7 +129,7 @@ impl<'a> Watch<'a> {
             match phase {
                 Phase::Busy => {
                     let blocked = self.connection.meter.blocked_since();
-                    let idle = clock::nanos(self.bounds.idle_timeout);
+                    let idle = clock::nanos(self.bounds().idle_timeout);
                     if blocked.is_some_and(|since| now.saturating_sub(since) >= idle) {
                         self.connection.too_slow.set(true);
                         return Poll::Ready(Verdict::Abort("stalled"));
@@ -134,7 +137,7 @@ impl<'a> Watch<'a> {
                     let slow_at = self
                         .connection
                         .meter
-                        .too_slow_at(self.bounds.client_rate_min);
+                        .too_slow_at(self.bounds().client_rate_min);
                     if slow_at.is_some_and(|at| now >= at) {
                         self.connection.too_slow.set(true);
                         return Poll::Ready(Verdict::Abort("slow"));
@@ -158,19 +161,19 @@ impl<'a> Watch<'a> {
 
     /// When this phase has lasted too long.
     fn until(&mut self, phase: Phase) -> u64 {
-        let connection = self.connection;
+        let connection = &self.connection;
         if let Some((_, until)) = self.closing
             && until != u64::MAX
         {
             return until;
         }
-        let idle = clock::nanos(self.bounds.idle_timeout);
+        let idle = clock::nanos(self.bounds().idle_timeout);
         match phase {
             Phase::Busy => {
                 self.head_since = None;
                 match connection.meter.blocked_since() {
                     Some(since) => {
-                        let slow_at = connection.meter.too_slow_at(self.bounds.client_rate_min);
+                        let slow_at = connection.meter.too_slow_at(self.bounds().client_rate_min);
                         since.saturating_add(idle).min(slow_at.unwrap_or(u64::MAX))
                     }
                     // Any far time will do: it is looked at again when the alarm rings.
@@ -187,7 +190,7 @@ impl<'a> Watch<'a> {
                 let since = *self
                     .head_since
                     .get_or_insert_with(|| worker.clock.now().nanos);
-                since.saturating_add(clock::nanos(self.bounds.header_timeout))
+                since.saturating_add(clock::nanos(self.bounds().header_timeout))
             }
             Phase::Idle => {
                 self.head_since = None;
@@ -197,7 +200,7 @@ impl<'a> Watch<'a> {
     }
 
     fn idle_until(&self) -> u64 {
-        let connection = self.connection;
+        let connection = &self.connection;
         let since = connection.idle_since.get();
         match connection.leaving.get() {
             Some((Leaving::Process, at)) => {
@@ -205,15 +208,15 @@ impl<'a> Watch<'a> {
             }
             // Whoever connects has something to ask.
             _ if connection.exchanges.get() == 0 => {
-                since.saturating_add(clock::nanos(self.bounds.header_timeout))
+                since.saturating_add(clock::nanos(self.bounds().header_timeout))
             }
-            _ => since.saturating_add(clock::nanos(self.bounds.idle_timeout)),
+            _ => since.saturating_add(clock::nanos(self.bounds().idle_timeout)),
         }
     }
 
     /// When an idle connection may sleep.
     fn sleeps_at(&self) -> u64 {
-        let connection = self.connection;
+        let connection = &self.connection;
         let since = connection.idle_since.get();
         let fit = !connection.http2
             && self.closing.is_none()
@@ -240,7 +243,7 @@ fn of_error(error: &HttpError) -> &'static str {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
         self.asleep(false);
         if let Some(alarm) = self.alarm.take() {

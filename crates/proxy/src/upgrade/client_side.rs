@@ -8,72 +8,105 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-/// The client's side before it has left HTTP. It comes with the request, among its extensions.
-#[derive(Debug, Clone)]
-pub(crate) enum ClientSide {
-    /// A connection in the hands of hyper.
-    Connection(OnUpgrade),
-    /// A stream. Of one thread only, and taken once; the lock is for what extensions ask.
-    Stream(Arc<Mutex<Option<oneshot::Receiver<StreamIo>>>>),
-}
+use crate::wire::Socket;
 
-/// Gives the stream away.
+/// The client's side before it has left HTTP. It comes with the request, among its extensions. Of
+/// one thread only, and taken once; the lock is for what extensions ask.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientSide(Arc<Mutex<Option<oneshot::Receiver<ClientIo>>>>);
+
+/// Gives it away.
 #[derive(Debug)]
-pub(crate) struct Handover(oneshot::Sender<StreamIo>);
+pub(crate) struct Handover(oneshot::Sender<ClientIo>);
 
 /// The client's side, to be read and written.
 #[derive(Debug)]
 pub(crate) enum ClientIo {
-    Connection(TokioIo<Upgraded>),
+    Connection(Remainder),
     Stream(StreamIo),
 }
 
-/// Why it did not leave HTTP.
+/// It did not leave HTTP.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotLeft {
-    /// The connection broke.
-    #[error(transparent)]
-    Connection(#[from] hyper::Error),
-    /// The stream broke.
-    #[error("the stream ended before its response was sent")]
-    Stream,
-}
+#[error("the client's side ended before its response was sent")]
+pub(crate) struct NotLeft;
 
 impl ClientSide {
-    pub(crate) fn of_stream() -> (Self, Handover) {
+    pub(crate) fn new() -> (Self, Handover) {
         let (sender, receiver) = oneshot::channel();
-        let side = Self::Stream(Arc::new(Mutex::new(Some(receiver))));
+        let side = Self(Arc::new(Mutex::new(Some(receiver))));
         (side, Handover(sender))
     }
 
     /// Waits until it has left.
     pub(crate) async fn left(self) -> Result<ClientIo, NotLeft> {
-        match self {
-            ClientSide::Connection(connection) => {
-                Ok(ClientIo::Connection(TokioIo::new(connection.await?)))
-            }
-            ClientSide::Stream(stream) => {
-                let receiver = stream
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take()
-                    .ok_or(NotLeft::Stream)?;
-                let stream = receiver.await.map_err(|_| NotLeft::Stream)?;
-                Ok(ClientIo::Stream(stream))
-            }
-        }
+        let side = {
+            let mut side = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            side.take()
+        };
+        let receiver = side.ok_or(NotLeft)?;
+        receiver.await.map_err(|_| NotLeft)
     }
 }
 
 impl Handover {
-    pub(crate) fn complete(self, stream: StreamIo) {
-        // Nobody may want it any more; it is reset then.
-        let _ = self.0.send(stream);
+    pub(crate) fn complete(self, side: ClientIo) {
+        // Nobody may want it any more; it is reset or closed then.
+        let _ = self.0.send(side);
+    }
+}
+
+/// What is left of an HTTP/1.1 connection: its socket, and what was read of it and not taken.
+#[derive(Debug)]
+pub(crate) struct Remainder {
+    socket: Socket,
+    unread: Bytes,
+}
+
+impl Remainder {
+    pub(crate) fn new(socket: Socket, unread: Bytes) -> Self {
+        Self { socket, unread }
+    }
+}
+
+impl AsyncRead for Remainder {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unread.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        let taken = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread[..taken]);
+        self.unread.advance(taken);
+        if self.unread.is_empty() {
+            // Lets go of the buffer.
+            self.unread = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Remainder {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

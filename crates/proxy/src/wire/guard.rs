@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::Context;
 
 use tokio::io::AsyncWrite;
-use weir_policy::framing::frames::{Abuse, Frames};
+use weir_policy::framing::frames::Frames;
 
 use super::{Meter, Socket};
 use crate::clock;
@@ -69,22 +69,6 @@ impl Guard {
         let _ = Pin::new(&mut *socket).poll_write(cx, &frame);
         let _ = Pin::new(&mut *socket).poll_flush(cx);
         let _ = Pin::new(socket).poll_shutdown(cx);
-    }
-}
-
-/// Why a client's connection ended that flooded.
-pub(super) fn abuse_numbered(number: u8) -> Option<Abuse> {
-    match number {
-        1 => Some(Abuse::IdleFrames),
-        2 => Some(Abuse::Resets),
-        _ => None,
-    }
-}
-
-pub(super) fn number(abuse: Abuse) -> u8 {
-    match abuse {
-        Abuse::IdleFrames => 1,
-        Abuse::Resets => 2,
     }
 }
 

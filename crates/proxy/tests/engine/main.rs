@@ -4,6 +4,7 @@
 
 mod bodies;
 mod connections;
+mod http1;
 mod install;
 mod protocols;
 mod retries;
