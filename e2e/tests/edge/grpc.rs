@@ -156,10 +156,10 @@ async fn deadlines_of_clients_are_held_shortened_and_sent_on() {
     // The service is told what is left: of a long time, what the route grants.
     let said = call(&gateway, "Slow", &["timeout=0.5", "0"]).await;
     let left: u64 = said.lines().next().unwrap().parse().unwrap();
-    assert!((300..=500).contains(&left), "{said}");
+    assert!((100..=500).contains(&left), "{said}");
     let said = call(&gateway, "Slow", &["timeout=60", "0"]).await;
     let left: u64 = said.lines().next().unwrap().parse().unwrap();
-    assert!((600..=800).contains(&left), "{said}");
+    assert!((400..=800).contains(&left), "{said}");
     // The gateway ends the call itself, before its head and in the middle of a stream.
     let said = call(&gateway, "Slow", &["timeout=60", "3000"]).await;
     assert!(
