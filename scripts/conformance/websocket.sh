@@ -2,8 +2,9 @@
 # Autobahn's WebSocket suite: the same server is asked directly and through the gateway, and every
 # verdict must be the same. A few cases are decided by how bytes fall together in the server's reads,
 # so that it gives now this verdict and now that by itself: cases that differ are asked ROUNDS times
-# more (default 20), and then no verdict through the gateway may be one that was never given directly. Needs target/debug/weir-gateway. Installs the suite, which wants Python
-# 2.7, below target/conformance: the interpreter from Debian, the rest from PyPI.
+# more (default 20), and then no verdict through the gateway may be one that was never given
+# directly. Needs target/debug/weir-gateway. Installs the suite, which wants Python 2.7, below
+# target/conformance: the interpreter from Debian, the rest from PyPI.
 #
 # Cases 12 and 13 (compression extensions) are left out: they are between client and server, and a
 # proxy passes their frames on as any other; they take an hour.

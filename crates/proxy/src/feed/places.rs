@@ -1,5 +1,5 @@
 //! Where a file can change what it says: in its own directory, and in every directory with a link
-//! on the way to it.
+//! on the way to it. A directory further up that is renamed says so to nobody: that is not noticed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
