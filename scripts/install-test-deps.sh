@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: Debian packages (HAProxy and nginx among
-# them, to stand before and behind the gateway; valgrind, to count instructions), a real Consul,
-# cargo-nextest, and, below target/, a Python venv with Flask, grpcio and websockets and a folder with
-# Express (services and clients of the kind that people have, for tests that put the gateway in front
-# of them). Does nothing where all is there.
+# them, to stand before and behind the gateway; valgrind, to count instructions; a C++ compiler, for
+# the library of the fuzz targets), a real Consul, cargo-nextest, and, below target/, a Python venv
+# with Flask, grpcio and websockets and a folder with Express (services and clients of the kind that
+# people have, for tests that put the gateway in front of them). Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,7 @@ packages=()
 command -v curl >/dev/null || packages+=(curl)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 command -v npm >/dev/null || packages+=(nodejs npm)
+command -v c++ >/dev/null || packages+=(g++)
 command -v openssl >/dev/null || packages+=(openssl)
 command -v haproxy >/dev/null || packages+=(haproxy)
 command -v nginx >/dev/null || packages+=(nginx-light)

@@ -15,6 +15,8 @@ step "format"
 cargo fmt --all --check
 step "lint"
 cargo clippy --locked --workspace --all-targets -- -D warnings
+# A workspace of its own, which only `make fuzz` builds otherwise.
+cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
 step "build"
 cargo build --locked -p weir-cli -p weir-gateway -p weir-sidecar -p weir-control-plane \
   -p weir-sample-services
