@@ -61,9 +61,9 @@ pub fn run(peers: &[Peer], stage: &Stage) -> Result<IdleResults> {
     Ok(results)
 }
 
-/// Voluntary context switches per second of each, without any connection.
+/// Voluntary context switches per second of each, a minute after its last request.
 fn wake_ups(running: &[Running]) -> Result<Vec<f64>> {
-    pause(SETTLE)?;
+    pause(REST)?;
     let counts = || -> Vec<u64> {
         running
             .iter()
@@ -156,6 +156,9 @@ impl Holder {
     }
 }
 
+/// Until the timers of the last request are over: connections to a service are given up after some
+/// tens of seconds.
+const REST: Duration = Duration::from_secs(60);
 /// Until buffers of idle connections are given back: Weir's after three seconds.
 const SETTLE: Duration = Duration::from_secs(10);
 const WATCH: Duration = Duration::from_secs(10);

@@ -9,3 +9,25 @@ pub fn after_requests() {
 
 /// From -20 (first) to 19 (last); threads begin at 0.
 const NICENESS: i32 = 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn niceness() -> i32 {
+        rustix::process::getpriority_process(None).unwrap()
+    }
+
+    #[test]
+    fn one_thread_goes_after_the_others() {
+        let before = niceness();
+        let compiling = std::thread::spawn(|| {
+            after_requests();
+            niceness()
+        });
+        assert_eq!(compiling.join().unwrap(), NICENESS.max(before));
+        assert_eq!(niceness(), before);
+    }
+}

@@ -2,9 +2,8 @@
 //! decode → compile → read certificates → find endpoints → install. Failing at any step changes
 //! nothing and tells every error of that step.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
@@ -27,9 +26,11 @@ use crate::tls::{Resolved, TlsFiles};
 
 mod faults;
 mod gauges;
+mod retired;
 
 use faults::{access_log_error, install_error, one_error};
 use gauges::Gauges;
+use retired::Retired;
 
 /// What a store works with.
 #[derive(Debug)]
@@ -107,33 +108,7 @@ struct Changing {
     services: Vec<Option<Arc<rustls::ClientConfig>>>,
     /// A listener that has been closed for good, because the process ends.
     closed: Option<&'static str>,
-    retired: Retired,
-}
-
-/// Documents that were in force a moment ago. Whoever lets go of one last frees all of it, which
-/// takes milliseconds where it is large: that should not be a worker with requests to answer.
-#[derive(Debug, Default, Clone)]
-struct Retired(Arc<std::sync::Mutex<VecDeque<Arc<InForce>>>>);
-
-impl Retired {
-    /// Holds on to one until the requests that began with it are most likely over.
-    fn hold(&self, document: Arc<InForce>) {
-        let one_too_many = {
-            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            held.push_back(document);
-            (held.len() > RETIRED_MAX).then(|| held.pop_front())
-        };
-        let this = self.clone();
-        tokio::spawn(async move {
-            let _freed = spawn_blocking(move || drop(one_too_many)).await;
-            tokio::time::sleep(RETIRED_FOR).await;
-            let oldest = {
-                let mut held = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-                held.pop_front()
-            };
-            let _freed = spawn_blocking(move || drop(oldest)).await;
-        });
-    }
+    retired: Retired<InForce>,
 }
 
 impl Store {
@@ -435,9 +410,6 @@ impl Store {
 /// Name of a sidecar's listener for other proxies.
 const INBOUND: &str = "inbound";
 const MESH_ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
-/// How long a document is held that is not in force any more, and how many at most.
-const RETIRED_FOR: Duration = Duration::from_secs(2);
-const RETIRED_MAX: usize = 4;
 const CHECK_BROKE: &str = "checking the document broke off, which is a defect of Weir";
 const NO_ADDRESSES: &str = "this proxy has no addresses for the listeners of a sidecar";
 const NO_IDENTITY: &str = "the inbound listener needs a certificate, and this proxy has none";
