@@ -20,6 +20,10 @@ release: ## Build the release binaries into target/release
 dist: ## Build the binaries to ship into target/dist (link-time optimised; slower to build)
 	$(CARGO) build --locked --profile dist $(BINS)
 
+.PHONY: dist-pgo
+dist-pgo: ## The same, laid out for what the benchmarks execute, into target/dist-pgo (two builds)
+	@scripts/dist-pgo.sh
+
 .PHONY: build
 build: ## Build the debug binaries that the end-to-end tests start
 	$(CARGO) build --locked $(BINS)

@@ -64,6 +64,9 @@ pub struct Options {
     /// Directory of weir-gateway, weir-sidecar and weir-control-plane.
     #[arg(long, default_value = "target/dist")]
     pub weir_dir: PathBuf,
+    /// Directory of another build of them, which takes part as a peer.
+    #[arg(long)]
+    pub other_weir_dir: Option<PathBuf>,
     /// Directory of peer-pingora, peer-hyper and peer-epoll.
     #[arg(long, default_value = "target/peers/release")]
     pub peers_dir: PathBuf,
@@ -211,8 +214,10 @@ fn day(section: &str) -> &str {
 
 fn chosen_peers(options: &Options) -> Vec<Peer> {
     let all = Peer::ALL.into_iter();
-    let chosen = all.filter(|peer| {
-        options.peers.is_empty() || *peer == Peer::Weir || options.peers.contains(peer)
+    let chosen = all.filter(|peer| match peer {
+        Peer::Weir => true,
+        Peer::WeirOther => options.other_weir_dir.is_some(),
+        _ => options.peers.is_empty() || options.peers.contains(peer),
     });
     chosen.collect()
 }
@@ -228,11 +233,14 @@ fn tools(options: &Options) -> Result<Tools> {
         load: directory.join("weir-load"),
         origin: directory.join("weir-bench-origin"),
         weir: absolute(&options.weir_dir)?,
+        other_weir: options.other_weir_dir.as_deref().map(absolute).transpose()?,
         peers: absolute(&options.peers_dir)?,
         envoy: absolute(&options.envoy)?,
     };
-    let gateway = tools.weir.join("weir-gateway");
-    for program in [&tools.load, &tools.origin, &gateway] {
+    let builds = [Some(&tools.weir), tools.other_weir.as_ref()];
+    let gateways = builds.into_iter().flatten();
+    let gateways: Vec<_> = gateways.map(|build| build.join("weir-gateway")).collect();
+    for program in [&tools.load, &tools.origin].into_iter().chain(&gateways) {
         ensure!(
             program.is_file(),
             "{} is not there: `make bench` builds it",
@@ -277,7 +285,9 @@ fn versions(tools: &Tools, peers: &[Peer]) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     for peer in peers {
         let said = match peer {
-            Peer::Weir => said(&tools.weir.join("weir-gateway"), "--version"),
+            Peer::Weir | Peer::WeirOther => {
+                said(&tools.weir(*peer).join("weir-gateway"), "--version")
+            }
             Peer::Nginx => said(Path::new("nginx"), "-v"),
             Peer::Haproxy => said(Path::new("haproxy"), "-v"),
             Peer::Envoy => said(&tools.envoy, "--version"),

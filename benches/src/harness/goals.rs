@@ -121,7 +121,7 @@ fn latency_ratio(scenario: &ScenarioResults, of: fn(&Latency) -> f64) -> Option<
     let others = scenario
         .peers
         .iter()
-        .filter(|results| results.peer != Peer::Weir);
+        .filter(|results| !results.peer.is_weir());
     let held = others.filter(|results| results.holds(scenario.rate));
     let best = held.filter_map(median).fold(f64::INFINITY, f64::min);
     best.is_finite().then_some(())?;

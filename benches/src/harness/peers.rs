@@ -87,7 +87,7 @@ pub fn start(peer: Peer, scenario: Scenario, stage: &Stage) -> Result<Running> {
         generation: 0,
     };
     let started = match peer {
-        Peer::Weir => weir::start(&order),
+        Peer::Weir | Peer::WeirOther => weir::start(peer, &order),
         Peer::Nginx => nginx::start(&order),
         Peer::Haproxy => haproxy::start(&order),
         Peer::Envoy => envoy::start(&order),
@@ -189,7 +189,7 @@ impl Running {
             generation,
         };
         let text = match self.peer {
-            Peer::Weir => weir::document(&order)?,
+            Peer::Weir | Peer::WeirOther => weir::document(&order)?,
             Peer::Nginx => nginx::configuration(&order)?,
             Peer::Haproxy => haproxy::configuration(&order)?,
             Peer::Envoy => envoy::routes_file(&order).to_string(),

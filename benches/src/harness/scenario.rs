@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Peer {
     /// Weir's gateway (or its sidecars).
     Weir,
+    /// The same from another directory, to compare two builds.
+    WeirOther,
     /// Debian's nginx.
     Nginx,
     /// Debian's HAProxy.
@@ -27,8 +29,9 @@ pub enum Peer {
 
 impl Peer {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Weir,
+        Self::WeirOther,
         Self::Nginx,
         Self::Haproxy,
         Self::Envoy,
@@ -42,6 +45,7 @@ impl Peer {
     pub fn title(self) -> &'static str {
         match self {
             Self::Weir => "Weir",
+            Self::WeirOther => "Weir (other build)",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
             Self::Envoy => "Envoy",
@@ -56,6 +60,7 @@ impl Peer {
     pub fn id(self) -> &'static str {
         match self {
             Self::Weir => "weir",
+            Self::WeirOther => "weir-other",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
@@ -63,6 +68,12 @@ impl Peer {
             Self::Hyper => "hyper",
             Self::Epoll => "epoll",
         }
+    }
+
+    /// Weir, whichever build.
+    #[must_use]
+    pub fn is_weir(self) -> bool {
+        matches!(self, Self::Weir | Self::WeirOther)
     }
 
     /// A minimal forwarder of `benches/peers`, without routes, log and metrics.
@@ -87,7 +98,7 @@ impl Peer {
             (Self::Pingora | Self::Hyper | Self::Epoll, S::Jwt) => {
                 Some("has neither tokens nor rate limits")
             }
-            (peer, S::Pair) if peer != Self::Weir && peer != Self::Envoy => {
+            (peer, S::Pair) if !peer.is_weir() && peer != Self::Envoy => {
                 Some("is no sidecar: the goal names Envoy")
             }
             _ => None,

@@ -18,6 +18,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::process::{LOAD_CORE, Launch, Process, eventually, free_address};
+use crate::harness::scenario::Peer;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -28,10 +29,23 @@ pub struct Tools {
     pub origin: PathBuf,
     /// Directory of `weir-gateway`, `weir-sidecar` and `weir-control-plane`.
     pub weir: PathBuf,
+    /// Directory of another build of them.
+    pub other_weir: Option<PathBuf>,
     /// Directory of `peer-pingora`, `peer-hyper` and `peer-epoll`.
     pub peers: PathBuf,
     /// Envoy's binary.
     pub envoy: PathBuf,
+}
+
+impl Tools {
+    /// Directory of that build of Weir.
+    #[must_use]
+    pub fn weir(&self, peer: Peer) -> &Path {
+        match (&self.other_weir, peer) {
+            (Some(other), Peer::WeirOther) => other,
+            _ => &self.weir,
+        }
+    }
 }
 
 /// Everything around the proxies; what it started ends with it.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -10,19 +11,20 @@ use anyhow::{Result, ensure};
 use super::{Order, Reload, Started, text};
 use crate::harness::http;
 use crate::harness::process::{LOAD_CORE, Launch, PROXY_CORE, Process, eventually, free_address};
-use crate::harness::scenario::{Scenario, route_prefix};
+use crate::harness::scenario::{Peer, Scenario, route_prefix};
 use crate::harness::stage::{AUDIENCE, ISSUER};
 use crate::harness::template::render;
 
-pub(super) fn start(order: &Order<'_>) -> Result<Started> {
+pub(super) fn start(peer: Peer, order: &Order<'_>) -> Result<Started> {
+    let programs = order.stage.tools.weir(peer);
     if order.scenario == Scenario::Pair {
-        return pair(order);
+        return pair(programs, order);
     }
     // The gateway watches the directory of its configuration.
     fs::create_dir(order.file("conf"))?;
     let file = order.file("conf/weir.yaml");
     fs::write(&file, document(order)?)?;
-    let program = order.stage.tools.weir.join("weir-gateway");
+    let program = programs.join("weir-gateway");
     let launch = Launch::of(program, PROXY_CORE, order.file("weir.log"))
         .args(["--config".to_owned(), text(&file)])
         .args(["--workers", "1"])
@@ -100,10 +102,10 @@ fn generation(order: &Order<'_>) -> String {
 }
 
 /// Sidecars with identities of a control plane: the caller's outbound listener takes requests.
-fn pair(order: &Order<'_>) -> Result<Started> {
+fn pair(programs: &Path, order: &Order<'_>) -> Result<Started> {
     let (api, mesh) = (free_address()?, free_address()?);
     let data = order.file("control-plane");
-    let program = order.stage.tools.weir.join("weir-control-plane");
+    let program = programs.join("weir-control-plane");
     let mut control_plane = Launch::of(program, LOAD_CORE, order.file("control-plane.log"))
         .args(["--api".to_owned(), api.to_string()])
         .args(["--mesh".to_owned(), mesh.to_string()])
@@ -128,7 +130,7 @@ fn pair(order: &Order<'_>) -> Result<Started> {
     );
     let sidecar = |service: &str, application: String, outbound: SocketAddr| -> Result<Process> {
         let inbound = free_address()?.to_string();
-        let program = order.stage.tools.weir.join("weir-sidecar");
+        let program = programs.join("weir-sidecar");
         Launch::of(program, PROXY_CORE, order.file(&format!("{service}.log")))
             .args(["--service", service, "--node", service, "--workers", "1"])
             .args(["--application".to_owned(), application])
