@@ -40,10 +40,10 @@ object! {
         pub tcp: Option<Tcp> = optional(of::<Tcp>()),
         /// Load balancers in front that send the PROXY protocol; absent: none is expected.
         pub proxy_protocol: Option<ProxyProtocolFrom> = optional(of::<ProxyProtocolFrom>()),
-        /// Largest request header section; more is refused with 431.
+        /// Largest request header section, and trailer section; more is refused with 431.
         pub header_bytes_max: Size =
             defaulted(size().within(Size::kib(1), Size(HEADER_BYTES_MAX)), HEADER_BYTES),
-        /// Most header fields of a request; more is refused with 431.
+        /// Most header fields of a request, and trailer fields; more is refused with 431.
         pub header_count_max: u32 = defaulted(whole(1, HEADER_COUNT_MAX), HEADER_COUNT),
         /// Longest request URI (path and query); more is refused with 414.
         pub uri_bytes_max: Size =

@@ -11,6 +11,7 @@ const BOUNDS: Bounds = Bounds {
     head_bytes_max: 1024,
     fields_max: 32,
     target_bytes_max: 0,
+    trailer_bytes_max: 1024,
 };
 
 /// The head, if there is one, and the bytes behind it.

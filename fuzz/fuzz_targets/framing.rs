@@ -13,6 +13,7 @@ const BOUNDS: Bounds = Bounds {
     head_bytes_max: 1024,
     fields_max: 16,
     target_bytes_max: 256,
+    trailer_bytes_max: 1024,
 };
 
 fuzz_target!(|data: (&[u8], usize)| {

@@ -95,7 +95,7 @@ impl RouteAuth {
 /// Checks the token of a request; `None` when the route asks for none.
 ///
 /// # Errors
-/// `token-missing`, `token-invalid`, `token-expired` or `keys-unavailable`; `claim-denied` when the
+/// `token-missing`, `token-invalid`, `token-too-long`, `token-expired` or `keys-unavailable`; `claim-denied` when the
 /// token is believed and does not allow this.
 pub fn check(
     auth: &RouteAuth,

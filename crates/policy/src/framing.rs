@@ -12,6 +12,8 @@ pub mod head;
 pub mod request;
 pub mod response;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use crate::refusal::{Code, Refusal};
 
 /// Why a stream of bytes is not a sequence of requests, or of responses. Always the fault of who
@@ -23,8 +25,10 @@ pub enum Fault {
     BareLineFeed = 1,
     /// The data of a chunk is not followed by CRLF.
     ChunkEnd,
-    /// The extension of a chunk is too long, or holds a byte that no line may hold.
+    /// The extension of a chunk holds a byte that no line may hold.
     ChunkExtension,
+    /// The extension of a chunk is longer than any is taken.
+    ChunkExtensionTooLong,
     /// The size of a chunk is not 1 to 16 hexadecimal digits, alone on its line.
     ChunkSize,
     /// A transfer coding other than `chunked`, or after it.
@@ -65,18 +69,23 @@ pub enum Fault {
     TooLarge,
     /// The header section has more fields than the listener takes.
     TooManyFields,
-    /// A trailer field is malformed, or there are too many.
+    /// A trailer field is malformed.
     Trailer,
+    /// The trailer section is longer than the listener takes.
+    TrailersTooLarge,
+    /// The trailer section has more fields than the listener takes.
+    TrailersTooMany,
     /// A version other than HTTP/1.0 and HTTP/1.1.
     Version,
 }
 
 impl Fault {
     /// Every fault, alphabetically.
-    pub const ALL: [Fault; 25] = [
+    pub const ALL: [Fault; 28] = [
         Fault::BareLineFeed,
         Fault::ChunkEnd,
         Fault::ChunkExtension,
+        Fault::ChunkExtensionTooLong,
         Fault::ChunkSize,
         Fault::CodingUnknown,
         Fault::CodingInHttp10,
@@ -98,6 +107,8 @@ impl Fault {
         Fault::TooLarge,
         Fault::TooManyFields,
         Fault::Trailer,
+        Fault::TrailersTooLarge,
+        Fault::TrailersTooMany,
         Fault::Version,
     ];
 
@@ -124,9 +135,8 @@ impl Fault {
             | Fault::FoldedLine
             | Fault::LoneCarriageReturn
             | Fault::SpaceBeforeColon => Code::BadHeader,
-            Fault::ChunkEnd | Fault::ChunkExtension | Fault::ChunkSize | Fault::Trailer => {
-                Code::BadChunk
-            }
+            Fault::ChunkEnd | Fault::ChunkExtension | Fault::ChunkSize => Code::BadChunk,
+            Fault::ChunkExtensionTooLong => Code::ChunkExtensionTooLong,
             Fault::CodingUnknown
             | Fault::CodingInHttp10
             | Fault::CodingTwice
@@ -140,8 +150,25 @@ impl Fault {
             Fault::TargetTooLong => Code::UriTooLong,
             Fault::TooLarge => Code::HeaderTooLarge,
             Fault::TooManyFields => Code::HeadersTooMany,
+            Fault::Trailer => Code::BadTrailer,
+            Fault::TrailersTooLarge => Code::TrailersTooLarge,
+            Fault::TrailersTooMany => Code::TrailersTooMany,
             Fault::Version => Code::VersionUnsupported,
         }
+    }
+
+    /// Whether there is only too much of something that is in order.
+    #[must_use]
+    pub fn is_too_much(self) -> bool {
+        matches!(
+            self,
+            Fault::ChunkExtensionTooLong
+                | Fault::TargetTooLong
+                | Fault::TooLarge
+                | Fault::TooManyFields
+                | Fault::TrailersTooLarge
+                | Fault::TrailersTooMany
+        )
     }
 
     /// What the client is told beside the code.
@@ -150,7 +177,8 @@ impl Fault {
         match self {
             Fault::BareLineFeed => "a line ends with a line feed alone",
             Fault::ChunkEnd => "the data of a chunk is not followed by CRLF",
-            Fault::ChunkExtension => "a chunk extension is too long or malformed",
+            Fault::ChunkExtension => "a chunk extension holds a byte that it may not",
+            Fault::ChunkExtensionTooLong => "a chunk extension is longer than 256 bytes",
             Fault::ChunkSize => "a chunk size is not 1 to 16 hexadecimal digits alone on its line",
             Fault::CodingUnknown => "a transfer coding other than `chunked`",
             Fault::CodingInHttp10 => "`Transfer-Encoding` in an HTTP/1.0 request",
@@ -171,7 +199,9 @@ impl Fault {
             Fault::TargetTooLong => "the request target is too long",
             Fault::TooLarge => "the header section is too long",
             Fault::TooManyFields => "too many header fields",
-            Fault::Trailer => "the trailer section is malformed or too long",
+            Fault::Trailer => "a trailer field is malformed",
+            Fault::TrailersTooLarge => "the trailer section is too long",
+            Fault::TrailersTooMany => "too many trailer fields",
             Fault::Version => "this listener speaks HTTP/1.0, HTTP/1.1 and HTTP/2",
         }
     }
@@ -194,12 +224,29 @@ impl std::error::Error for Fault {}
 /// How much of it a listener takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Longest header section, request line included, bytes. The same for a trailer section.
+    /// Longest header section, request line included, bytes.
     pub head_bytes_max: usize,
     /// Most fields of a header or trailer section.
     pub fields_max: usize,
     /// Longest request target, bytes.
     pub target_bytes_max: usize,
+    /// Longest trailer section, bytes: its lines with their ends.
+    pub trailer_bytes_max: usize,
+}
+
+impl Bounds {
+    /// Which bound a trailer section is over that came in another form than HTTP/1; its bytes
+    /// count as HTTP/1.1 writes them: `name: value`, and an end for each line.
+    #[must_use]
+    pub fn exceeded_by_trailers(&self, trailers: &HeaderMap) -> Option<Fault> {
+        if trailers.len() > self.fields_max {
+            return Some(Fault::TrailersTooMany);
+        }
+        let field =
+            |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+        let bytes = trailers.iter().map(field).sum::<usize>();
+        (bytes > self.trailer_bytes_max).then_some(Fault::TrailersTooLarge)
+    }
 }
 
 /// Bytes of a token (RFC 9110, section 5.6.2): methods and names of fields.

@@ -48,7 +48,9 @@ pub enum Fault {
     #[error("the binary header is malformed")]
     Binary,
     /// It is longer than is taken.
-    #[error("the header is longer than {PROXY_HEADER_BYTES_MAX} bytes")]
+    #[error(
+        "the header is longer than {PROXY_HEADER_BYTES_MAX} bytes, or {LINE_BYTES_MAX} of text"
+    )]
     TooLong,
 }
 
@@ -76,7 +78,7 @@ fn begins_alike(bytes: &[u8], signature: &[u8]) -> bool {
 fn read_line(bytes: &[u8]) -> Result<Read, Fault> {
     let Some(end) = bytes.iter().take(LINE_BYTES_MAX).position(|&b| b == b'\n') else {
         return match bytes.len() {
-            LINE_BYTES_MAX.. => Err(Fault::Line),
+            LINE_BYTES_MAX.. => Err(Fault::TooLong),
             _ => Ok(Read::Incomplete),
         };
     };

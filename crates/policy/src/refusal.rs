@@ -49,18 +49,22 @@ pub enum Code {
     BadFraming,
     /// A header line breaks the rules of header lines.
     BadHeader,
-    /// The host is missing, doubled, malformed, or contradicts the request target.
+    /// The host is missing, doubled or malformed.
     BadHost,
     /// The path is malformed or tries to say one thing to Weir and another to the service.
     BadPath,
     /// The request line breaks the rules of request lines.
     BadRequestLine,
+    /// A trailer field breaks the rules of header lines.
+    BadTrailer,
     /// The request body is larger than its route takes.
     BodyTooLarge,
     /// The client sends its body more slowly than the listener accepts.
     BodyTooSlow,
     /// The service's circuit breaker is open.
     BreakerOpen,
+    /// The extension of a chunk is longer than any is taken.
+    ChunkExtensionTooLong,
     /// A claim of the token does not allow this.
     ClaimDenied,
     /// No connection to an endpoint could be made.
@@ -85,6 +89,8 @@ pub enum Code {
     HeaderTooLarge,
     /// The header section has more fields than the listener takes.
     HeadersTooMany,
+    /// `Host` says another host than the request target.
+    HostDisagrees,
     /// Weir itself failed.
     Internal,
     /// The keys of the token's issuer have not been fetched.
@@ -151,8 +157,14 @@ pub enum Code {
     TokenInvalid,
     /// The route wants a token and there is none.
     TokenMissing,
+    /// The token is longer than any is read.
+    TokenTooLong,
     /// The whole exchange took longer than its `total` timeout.
     TotalTimeout,
+    /// The trailer section is larger than the listener takes.
+    TrailersTooLarge,
+    /// The trailer section has more fields than the listener takes.
+    TrailersTooMany,
     /// The body to change is compressed.
     TransformEncoded,
     /// The request's body cannot be changed as its route says.
@@ -254,7 +266,7 @@ impl Code {
     fn challenge(self) -> Option<&'static str> {
         match self {
             Code::TokenMissing => Some("Bearer"),
-            Code::TokenInvalid => Some("Bearer error=\"invalid_token\""),
+            Code::TokenInvalid | Code::TokenTooLong => Some("Bearer error=\"invalid_token\""),
             Code::TokenExpired => {
                 Some("Bearer error=\"invalid_token\", error_description=\"the token has expired\"")
             }

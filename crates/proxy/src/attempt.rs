@@ -11,6 +11,7 @@ use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, request};
 use weir_config::bounds::{RESPONSE_HEADER_BYTES_MAX, RESPONSE_HEADER_COUNT_MAX};
 use weir_policy::framing;
+use weir_policy::framing::Fault;
 use weir_policy::pipeline::{FailureKind, Outcome};
 use weir_policy::resilience::TimeoutPlan;
 
@@ -54,6 +55,8 @@ pub(crate) enum ClientFault {
     Slow,
     /// Its body is larger than the route takes.
     TooLarge,
+    /// What stands behind its body is more than the listener takes.
+    Trailers(Fault),
 }
 
 /// Deadlines of an exchange, as moments in nanoseconds.
@@ -340,6 +343,7 @@ impl Try<'_> {
             IntakeEnd::Broken => Some(ClientFault::Broken),
             IntakeEnd::Malformed => Some(ClientFault::Malformed),
             IntakeEnd::TooLarge => Some(ClientFault::TooLarge),
+            IntakeEnd::Trailers(fault) => Some(ClientFault::Trailers(fault)),
             IntakeEnd::Complete(_) | IntakeEnd::Open => None,
         }
     }

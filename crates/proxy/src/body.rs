@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use weir_policy::framing::{Bounds, Fault};
 
 use crate::call::{Decoder, NotBase64};
 use crate::serve::{RequestBody, RequestBodyError};
@@ -78,6 +79,9 @@ pub enum InboundError {
     /// The client's stream broke.
     #[error(transparent)]
     Stream(#[from] h2::Error),
+    /// What stands behind it on the client's stream is too much.
+    #[error("the body is malformed: {0}")]
+    Trailers(#[from] Fault),
 }
 
 impl Inbound {
@@ -89,9 +93,9 @@ impl Inbound {
         }))
     }
 
-    /// What comes on this stream behind a head with these fields.
-    pub(crate) fn of_stream(headers: &HeaderMap, incoming: RecvStream) -> Self {
-        Inbound::Stream(StreamBody::new(headers, incoming))
+    /// What comes on this stream behind a head with these fields, with trailers within bounds.
+    pub(crate) fn of_stream(headers: &HeaderMap, incoming: RecvStream, bounds: Bounds) -> Self {
+        Inbound::Stream(StreamBody::new(headers, incoming, bounds))
     }
 
     /// The same body, decoded.
@@ -150,7 +154,7 @@ impl Body for Inbound {
                 None => Pin::new(&mut body.rest).poll_frame(cx),
             },
             Inbound::Http1(body) => body.poll_frame(cx).map_err(InboundError::Http1),
-            Inbound::Stream(body) => body.poll_frame(cx).map_err(InboundError::Stream),
+            Inbound::Stream(body) => body.poll_frame(cx),
             Inbound::Text(body) => body.poll_frame(cx),
         }
     }

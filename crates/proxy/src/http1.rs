@@ -341,9 +341,10 @@ impl AsyncWrite for Switched {
     }
 }
 
-/// What a head, and a trailer section, may have.
-const BOUNDS: Bounds = Bounds {
+/// What the head of a response may have, and its trailer section, in HTTP/2 as well.
+pub(crate) const BOUNDS: Bounds = Bounds {
     head_bytes_max: RESPONSE_HEADER_BYTES_MAX,
     fields_max: RESPONSE_HEADER_COUNT_MAX,
     target_bytes_max: 0,
+    trailer_bytes_max: RESPONSE_HEADER_BYTES_MAX,
 };

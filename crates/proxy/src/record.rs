@@ -200,10 +200,10 @@ impl Ledger {
 
     /// How an exchange ends whose endpoint's body broke off with this.
     pub(crate) fn broken_by(error: &EndpointError) -> Termination {
-        if outcome::is_malformed(error) {
-            Termination::UpstreamInvalid
-        } else {
-            Termination::UpstreamResetAfterBytes
+        match error {
+            EndpointError::Malformed(fault) if fault.is_too_much() => Termination::UpstreamTooLarge,
+            error if outcome::is_malformed(error) => Termination::UpstreamInvalid,
+            _ => Termination::UpstreamResetAfterBytes,
         }
     }
 

@@ -121,9 +121,13 @@ fn closes(code: Code) -> bool {
     matches!(
         code,
         Code::BadChunk
+            | Code::BadTrailer
             | Code::BodyTooLarge
             | Code::BodyTooSlow
+            | Code::ChunkExtensionTooLong
             | Code::OpenapiBodyTooLarge
+            | Code::TrailersTooLarge
+            | Code::TrailersTooMany
             | Code::TransformTooLarge
             | Code::RequestTimeout
             | Code::Draining

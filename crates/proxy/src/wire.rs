@@ -353,8 +353,9 @@ impl AsyncWrite for Wire {
             return Poll::Pending;
         }
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
-        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
-            guard.wrote([buf], *count);
+        let this = &mut *self;
+        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut this.guard) {
+            guard.wrote([buf], *count, this.meter.as_deref());
         }
         self.wrote(result)
     }
@@ -368,8 +369,10 @@ impl AsyncWrite for Wire {
             return Poll::Pending;
         }
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut self.guard) {
-            guard.wrote(bufs.iter().map(|buf| &**buf), *count);
+        let this = &mut *self;
+        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut this.guard) {
+            let bufs = bufs.iter().map(|buf| &**buf);
+            guard.wrote(bufs, *count, this.meter.as_deref());
         }
         self.wrote(result)
     }

@@ -8,12 +8,22 @@
 //! | `error` | was broken off by the network |
 //! | `full` | came when the listener had as many as it may have |
 //! | `header-timeout` | did not send a header section in time |
-//! | `http2-flood` | sent too much that asks for nothing |
+//! | `http2-continuation-flood` | sent too many CONTINUATION frames |
+//! | `http2-data-flood` | sent too many DATA frames that are empty or tiny |
+//! | `http2-header-list` | sent a header list far over its bounds |
+//! | `http2-ping-flood` | sent too many PING frames |
+//! | `http2-priority-flood` | sent too many PRIORITY frames |
 //! | `http2-protocol` | broke the rules of HTTP/2 |
+//! | `http2-provoked-resets` | made too many streams be reset or refused |
 //! | `http2-resets` | took back too many requests |
+//! | `http2-settings-flood` | sent too many SETTINGS frames |
+//! | `http2-unknown-flood` | sent too many other frames that ask for nothing |
+//! | `http2-window-flood` | sent too many WINDOW_UPDATE frames |
 //! | `idle` | was silent for too long |
 //! | `proxy-protocol` | did not begin with a PROXY header |
 //! | `proxy-protocol-source` | came from where nobody may announce others |
+//! | `proxy-protocol-timeout` | did not send a whole PROXY header in time |
+//! | `proxy-protocol-too-large` | began with a PROXY header that is too long |
 //! | `refused` | sent what is not HTTP/1 |
 //! | `slow` | took a response too slowly |
 //! | `sni-unknown` | asked for a name that nobody has |
@@ -25,19 +35,29 @@
 use crate::termination::Termination;
 
 /// Every reason, alphabetically.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 27] = [
     "client",
     "client-full",
     "drained",
     "error",
     "full",
     "header-timeout",
-    "http2-flood",
+    "http2-continuation-flood",
+    "http2-data-flood",
+    "http2-header-list",
+    "http2-ping-flood",
+    "http2-priority-flood",
     "http2-protocol",
+    "http2-provoked-resets",
     "http2-resets",
+    "http2-settings-flood",
+    "http2-unknown-flood",
+    "http2-window-flood",
     "idle",
     "proxy-protocol",
     "proxy-protocol-source",
+    "proxy-protocol-timeout",
+    "proxy-protocol-too-large",
     "refused",
     "slow",
     "sni-unknown",

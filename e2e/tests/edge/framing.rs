@@ -6,6 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir_e2e::DEADLINE;
 use weir_e2e::lone::{Lone, Place};
+use weir_testkit::client::frames::{
+    DATA, END_HEADERS, END_STREAM, Frame, HEADERS, block, exchange, frame,
+};
 use weir_testkit::client::{Ending, Raw, raw};
 use weir_testkit::upstream::{Reply, Upstream};
 
@@ -227,8 +230,9 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
     let upstream = Upstream::start(Reply::ok(""));
     let gateway = gateway_to(&upstream).await;
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let long = format!("1;{}\r\nx\r\n", "e".repeat(300));
-    for body in [
+    let extension = |bytes: usize| format!("1;{}\r\nx\r\n", "e".repeat(bytes));
+    let long = extension(257);
+    let table = [
         "zz\r\n",
         "-1\r\n",
         "+1\r\nx\r\n",
@@ -240,15 +244,20 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
         "3\r\nabcdef\r\n",
         "1\r\nx\n",
         "1;a\nb\r\nx\r\n",
-        &long,
-        "0\r\nX-A : b\r\n\r\n",
-        "0\r\nX-A: b\n\r\n",
-        "0\r\n\n",
-    ] {
+    ]
+    .map(|body| (body, "bad-chunk"))
+    .into_iter()
+    .chain([
+        (&*long, "chunk-extension-too-long"),
+        ("0\r\nX-A : b\r\n\r\n", "bad-trailer"),
+        ("0\r\nX-A: b\n\r\n", "bad-trailer"),
+        ("0\r\n\n", "bad-trailer"),
+    ]);
+    for (body, code) in table {
         upstream.forget_requests();
         let sent = format!("{head}4\r\nabcd\r\n{body}0\r\n\r\n{HIDDEN}");
         let answer = raw(gateway.web(), sent, DEADLINE).await;
-        assert_refused(&gateway, &answer, 400, "bad-chunk", body).await;
+        assert_refused(&gateway, &answer, 400, code, body).await;
         let seen = upstream.requests();
         assert!(
             seen.iter()
@@ -256,14 +265,111 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
             "{body:?}"
         );
     }
-    let line = gateway.logged("/x").await;
-    assert_eq!(line["termination"], "client-invalid", "{line}");
+    gateway.logged("/x").await;
+    for line in gateway.access_log() {
+        let code = line["reason"].as_str().unwrap();
+        let ended = match code {
+            "chunk-extension-too-long" => "refused",
+            _ => "client-invalid",
+        };
+        assert_eq!(line["termination"], ended, "{line}");
+    }
+    upstream.forget_requests();
+    let sent = format!("{head}{}0\r\n\r\n", extension(256));
+    let fits = raw(gateway.web(), sent, Duration::from_millis(500)).await;
+    assert_eq!(fits.status(), Some(200), "{}", fits.text());
     let labels = [("listener", "web"), ("reason", "refused")];
     weir_testkit::eventually::eventually(DEADLINE, async || {
         let metrics = gateway.metrics().await;
         metrics.sum("weir_listener_connections_closed_total", &labels) >= 15.0
     })
     .await;
+}
+
+#[tokio::test]
+async fn trailers_at_their_bounds_are_taken_and_past_them_are_not() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let place = Place::new();
+    let yaml = format!(
+        "
+        listeners: {{ web: {{ bind: \"{}\", header_bytes_max: 2KiB, header_count_max: 20 }} }}
+        services: {{ app: {{ endpoints: [\"{}\"] }} }}
+        routes:
+          - {{ path: \"/*\", to: app }}
+          - path: /held
+            to: app
+            transform: {{ request: {{ set: {{ /a: 1 }} }} }}
+        ",
+        place.web,
+        upstream.addr()
+    );
+    let gateway = place.start(&yaml).await;
+    // Lines of `name: value`, 2,048 bytes and one more; 20 of them and one more.
+    let long = |bytes: usize| vec![("x-sum", "y".repeat(bytes - 9))];
+    let many = |count: usize| vec![("x-sum", "y".to_owned()); count];
+    for (trailers, code) in [
+        (long(2048), None),
+        (long(2049), Some("trailers-too-large")),
+        (many(20), None),
+        (many(21), Some("trailers-too-many")),
+    ] {
+        let what = format!("{} trailers, {code:?}", trailers.len());
+        let lines = trailers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines = lines.collect::<String>();
+        for path in ["/x", "/held"] {
+            upstream.forget_requests();
+            let sent = format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 2\r\n{{}}\r\n0\r\n{lines}\r\n"
+            );
+            let answer = raw(gateway.web(), sent, DEADLINE).await;
+            match code {
+                Some(code) => assert_refused(&gateway, &answer, 431, code, &what).await,
+                None => assert_eq!(answer.status(), Some(200), "{what}: {}", answer.text()),
+            }
+            // Over HTTP/2 it is the same, and the connection goes on.
+            let fields: Vec<_> = trailers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let post = block(&[
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":authority", "a"),
+                (":path", path),
+                ("content-type", "application/json"),
+            ]);
+            let bytes = [
+                frame(HEADERS, END_HEADERS, 1, &post),
+                frame(DATA, 0, 1, b"{}"),
+                frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields)),
+            ]
+            .concat();
+            let answered = |frames: &[Frame]| frames.iter().any(|frame| frame.status().is_some());
+            let (frames, ended) = exchange(gateway.web(), &bytes, DEADLINE, answered).await;
+            let status = frames.iter().find_map(Frame::status);
+            assert_eq!(
+                status,
+                Some(code.map_or(200, |_| 431)),
+                "{what}: {frames:?}"
+            );
+            assert!(!ended, "{what}");
+            let whole = upstream.requests();
+            let whole = whole.iter().filter(|seen| seen.is_complete).count();
+            assert_eq!(whole, if code.is_some() { 0 } else { 2 }, "{what}");
+        }
+        let Some(code) = code else { continue };
+        let labels = [("code", code)];
+        let metrics = gateway.metrics().await;
+        assert_eq!(
+            metrics.sum("weir_http_refusals_total", &labels),
+            4.0,
+            "{what}"
+        );
+    }
 }
 
 #[tokio::test]

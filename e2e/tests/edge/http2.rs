@@ -63,37 +63,37 @@ async fn every_flood_ends_with_a_goodbye() {
         (
             "PING",
             frame(PING, 0, 0, &[0; 8]).repeat(200_000),
-            "http2-flood",
+            &["http2-ping-flood"][..],
         ),
         (
             "SETTINGS",
             frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(50_000),
-            "http2-flood",
+            &["http2-settings-flood"][..],
         ),
         (
             "PRIORITY",
             frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 9]).repeat(200_000),
-            "http2-flood",
+            &["http2-priority-flood"][..],
         ),
         (
             "WINDOW_UPDATE",
             frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(200_000),
-            "http2-flood",
+            &["http2-window-flood"][..],
         ),
         (
             "unknown frames",
             frame(0xF0, 0, 0, b"hello").repeat(200_000),
-            "http2-flood",
+            &["http2-unknown-flood"][..],
         ),
         (
             "empty DATA",
             [open.clone(), frame(DATA, 0, 1, b"").repeat(200_000)].concat(),
-            "http2-flood",
+            &["http2-data-flood"][..],
         ),
         (
             "DATA of one byte",
             [open, frame(DATA, 0, 1, b"x").repeat(60_000)].concat(),
-            "http2-flood",
+            &["http2-data-flood"][..],
         ),
         (
             "CONTINUATION",
@@ -102,33 +102,34 @@ async fn every_flood_ends_with_a_goodbye() {
                 frame(CONTINUATION, 0, 1, &block(&[("x", "y")])).repeat(100_000),
             ]
             .concat(),
-            "http2-flood",
+            &["http2-continuation-flood"][..],
         ),
         (
             "HPACK bomb",
             frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb),
-            "http2-flood",
+            &["http2-header-list"][..],
         ),
         (
             "rapid reset",
             on_streams(20_000, |stream| [get(stream, &[]), reset(stream)].concat()),
-            "http2-",
+            &["http2-resets", "http2-provoked-resets"][..],
         ),
         (
             "made you reset",
             on_streams(2_000, |stream| {
                 [get(stream, &[]), frame(WINDOW_UPDATE, 0, stream, &overflow)].concat()
             }),
-            "http2-",
+            &["http2-provoked-resets"][..],
         ),
         (
             "too many streams",
             on_streams(2_000, |stream| get(stream, &[])),
-            "http2-flood",
+            &["http2-provoked-resets"][..],
         ),
     ];
-    for (name, bytes, reason) in table {
-        let before = closed(&gateway, reason).await;
+    for (name, bytes, reasons) in table {
+        let before = closed_for(&gateway, reasons).await;
+        let all_before = closed(&gateway, "http2-").await;
         let (frames, ended) = exchange(gateway.web(), &bytes, DEADLINE, |_| false).await;
         assert!(ended, "{name}: still open");
         let goodbye = frames.iter().find(|frame| frame.kind == GOAWAY);
@@ -141,9 +142,11 @@ async fn every_flood_ends_with_a_goodbye() {
             frames.last()
         );
         weir_testkit::eventually::eventually(DEADLINE, async || {
-            closed(&gateway, reason).await > before
+            closed(&gateway, "http2-").await > all_before
         })
         .await;
+        let found = closed_for(&gateway, reasons).await;
+        assert!(found > before, "{name}: {}", reasons_of(&gateway).await);
     }
     upstream.set_script(Reply::ok("fine"));
     assert_eq!(
@@ -154,6 +157,25 @@ async fn every_flood_ends_with_a_goodbye() {
             .status,
         200
     );
+}
+
+/// Connections closed for one of these reasons.
+async fn closed_for(gateway: &Lone, reasons: &[&str]) -> f64 {
+    let metrics = gateway.metrics().await;
+    let of = |reason: &&str| {
+        let labels = [("listener", "web"), ("reason", *reason)];
+        metrics.sum("weir_listener_connections_closed_total", &labels)
+    };
+    reasons.iter().map(of).sum()
+}
+
+/// Why connections were closed, and how many.
+async fn reasons_of(gateway: &Lone) -> String {
+    let metrics = gateway.metrics().await;
+    let all = metrics.samples("weir_listener_connections_closed_total", &[]);
+    let told = all.iter().filter(|sample| sample.value > 0.0);
+    told.map(|sample| format!("{:?}: {}\n", sample.labels, sample.value))
+        .collect()
 }
 
 /// Connections closed for a reason that begins so.
@@ -199,14 +221,15 @@ async fn an_accepted_request_that_is_taken_back_counts_too() {
     // a machine that is busy with other things many come together, and then it is the library that
     // ends the connection, for those taken back before they were accepted.
     for _ in 0..TRIES_MAX {
-        let before = closed(&gateway, "http2-").await;
-        let taken_back = take_back_until_told_to_go(&gateway).await;
+        let before = closed(&gateway, "http2-resets").await;
+        let (taken_back, by_library) = take_back_until_told_to_go(&gateway).await;
         assert!(taken_back < 6000, "{taken_back}");
         weir_testkit::eventually::eventually(DEADLINE, async || {
-            closed(&gateway, "http2-").await > before
+            closed(&gateway, "http2-resets").await > before
         })
         .await;
-        if closed(&gateway, "http2-resets").await >= 1.0 {
+        if !by_library {
+            assert_eq!(closed(&gateway, "http2-resets").await, before + 1.0);
             assert!(taken_back >= 200, "{taken_back}");
             return;
         }
@@ -214,8 +237,9 @@ async fn an_accepted_request_that_is_taken_back_counts_too() {
     panic!("it was the library each time");
 }
 
-/// Takes back one request after the other; returns how many before it was told to go.
-async fn take_back_until_told_to_go(gateway: &Lone) -> u32 {
+/// Takes back one request after the other; returns how many before it was told to go, and whether
+/// the library told it, which gives its reason.
+async fn take_back_until_told_to_go(gateway: &Lone) -> (u32, bool) {
     let (mut sender, connection) = slow_client(gateway).await;
     let driver = tokio::spawn(connection);
     let mut taken_back = 0;
@@ -242,7 +266,7 @@ async fn take_back_until_told_to_go(gateway: &Lone) -> u32 {
         Some(h2::Reason::ENHANCE_YOUR_CALM),
         "{error}"
     );
-    taken_back
+    (taken_back, error.to_string().contains("too_many"))
 }
 
 /// Connections until one of them is ended for what the gateway itself counts.
@@ -423,6 +447,9 @@ async fn what_no_request_may_hold_never_reaches_a_service() {
             upstream.requests()
         );
     }
+    let metrics = gateway.metrics().await;
+    let labels = [("code", "host-disagrees")];
+    assert_eq!(metrics.sum("weir_http_refusals_total", &labels), 1.0);
 }
 
 #[tokio::test]

@@ -104,14 +104,7 @@ async fn a_connection_that_does_not_begin_with_a_header_is_closed_and_counted() 
         upstream.addr()
     );
     let gateway = place.start(&yaml).await;
-    let long = [&b"PROXY UNKNOWN "[..], &[b'x'; 92][..], b"\r\n"].concat();
-    let too_many = [&BINARY[..14], &[0xff, 0xff]].concat();
-    let malformed = [
-        get(b"", "/x"),
-        get(b"PROXY TCP4 1 2 3 4\r\n", "/x"),
-        long,
-        too_many,
-    ];
+    let malformed = [get(b"", "/x"), get(b"PROXY TCP4 1 2 3 4\r\n", "/x")];
     for (number, bytes) in malformed.iter().enumerate() {
         let answer = raw(gateway.web(), bytes, DEADLINE).await;
         assert!(
@@ -135,8 +128,37 @@ async fn a_connection_that_does_not_begin_with_a_header_is_closed_and_counted() 
             start.elapsed()
         );
     }
-    closed(&gateway, "header-timeout", 3).await;
+    closed(&gateway, "proxy-protocol-timeout", 3).await;
     assert_eq!(upstream.request_count(), 0);
+}
+
+#[tokio::test]
+async fn a_header_may_be_so_long_and_no_byte_longer() {
+    let upstream = Upstream::start(Reply::ok("here"));
+    let gateway = gateway_with("proxy_protocol: { from: 127.0.0.1 }", &upstream).await;
+    // Text of so many bytes, and a binary header; all of it comes, and only its length is wrong.
+    let line = |bytes: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(bytes - 16)).into_bytes();
+    let binary = |bytes: usize| {
+        let more = u16::try_from(bytes - 16).unwrap().to_be_bytes();
+        let mut header = [&BINARY[..14], &more, &BINARY[16..]].concat();
+        header.resize(bytes, 0);
+        header
+    };
+    for (number, (fits, long)) in [(line(107), line(108)), (binary(4096), binary(4097))]
+        .into_iter()
+        .enumerate()
+    {
+        let answer = raw(gateway.web(), get(&fits, "/x"), DEADLINE).await;
+        assert_eq!(answer.status(), Some(200), "{}", answer.text());
+        let answer = raw(gateway.web(), get(&long, "/x"), DEADLINE).await;
+        assert!(
+            answer.bytes.is_empty() && answer.ending != Ending::Open,
+            "{}",
+            answer.text()
+        );
+        closed(&gateway, "proxy-protocol-too-large", number + 1).await;
+    }
+    assert_eq!(upstream.request_count(), 2);
 }
 
 #[tokio::test]

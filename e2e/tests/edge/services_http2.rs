@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -240,6 +240,45 @@ async fn a_response_that_breaks_off_is_not_passed_off_as_whole_whatever_the_reas
         let sent = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let text = raw(gateway.web(), sent, DEADLINE).await.text();
         assert!(!text.ends_with("0\r\n\r\n"), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_a_response_are_bounded() {
+    let address = service(
+        Builder::new(),
+        |(request, mut respond): Stream| async move {
+            let path = request.uri().path();
+            let mut trailers = HeaderMap::new();
+            let mut add = |count: usize, bytes: usize| {
+                let value = HeaderValue::from_str(&"y".repeat(bytes - 5)).unwrap();
+                (0..count).for_each(|_| drop(trailers.append("x", value.clone())));
+            };
+            match path {
+                "/large" => add(1, 64 * 1024),
+                "/too-large" => add(1, 64 * 1024 + 1),
+                "/many" => add(100, 6),
+                _ => add(101, 6),
+            }
+            let mut send = respond.send_response(head(), false).unwrap();
+            send.send_data(Bytes::from_static(b"some"), false).unwrap();
+            send.send_trailers(trailers).unwrap();
+        },
+    )
+    .await;
+    let gateway = gateway_to(address, "").await;
+    for (path, termination) in [
+        ("/large", "ok"),
+        ("/too-large", "upstream-too-large"),
+        ("/many", "ok"),
+        ("/too-many", "upstream-too-large"),
+    ] {
+        let sent = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let text = raw(gateway.web(), sent, DEADLINE).await.text();
+        let whole = text.ends_with("0\r\n\r\n");
+        assert_eq!(whole, termination == "ok", "{path}: {text}");
+        let line = gateway.logged(path).await;
+        assert_eq!(line["termination"], termination, "{line}");
     }
 }
 

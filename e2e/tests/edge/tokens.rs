@@ -153,20 +153,22 @@ async fn forged_and_unfit_tokens_are_refused() {
         ("expires in words", changed("exp", "tomorrow".into())),
         ("two parts", "a.b".to_owned()),
         ("not base64", "!!!.???.###".to_owned()),
-        (
-            "too long",
-            format!("{}.{}.x", "a".repeat(5000), "b".repeat(5000)),
-        ),
+        ("as long as any", "a".repeat(8 * 1024)),
+        ("longer", "a".repeat(8 * 1024 + 1)),
     ];
     for (what, token) in table {
         let answer = with_token(&gateway, "/x", &token).await;
+        let code = match what {
+            "longer" => "token-too-long",
+            _ => "token-invalid",
+        };
         let reason = answer.header("weir-reason");
         assert_eq!(
             (answer.status.as_u16(), reason),
-            (401, Some("token-invalid")),
+            (401, Some(code)),
             "{what}: {answer}"
         );
-        gateway.assert_refused(&answer, 401, "token-invalid").await;
+        gateway.assert_refused(&answer, 401, code).await;
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge.contains("invalid_token"), "{what}: {challenge}");
     }

@@ -17,6 +17,7 @@ const BOUNDS: Bounds = Bounds {
     head_bytes_max: 60 * 1024,
     fields_max: 100,
     target_bytes_max: 8 * 1024,
+    trailer_bytes_max: 60 * 1024,
 };
 
 const REQUEST: &str = "GET /api/north/orders5/4711?page=2 HTTP/1.1\r\n\

@@ -12,7 +12,8 @@ use crate::refusal::{Code, Refusal};
 /// one header field, one space, nothing behind the token, only characters that a token has.
 ///
 /// # Errors
-/// `token-missing` without an `Authorization` header or with another scheme, else `token-invalid`.
+/// `token-missing` without an `Authorization` header or with another scheme, `token-too-long` over
+/// 8 KiB, else `token-invalid`.
 pub(super) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let field = fields.next().ok_or(Code::TokenMissing)?;
@@ -29,7 +30,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     }
     let token = &bytes[SCHEME.len()..];
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(invalid("the token is too long"));
+        return Err(Code::TokenTooLong.into());
     }
     match std::str::from_utf8(token) {
         Ok(text) if !text.is_empty() && token.iter().all(|byte| is_token_byte(*byte)) => Ok(text),
@@ -88,6 +89,6 @@ mod tests {
         let long = [b"Bearer ".as_slice(), &[b'a'; TOKEN_BYTES_MAX]].concat();
         assert_eq!(read(&[&long]).unwrap().len(), TOKEN_BYTES_MAX);
         let longer = [b"Bearer ".as_slice(), &[b'a'; TOKEN_BYTES_MAX + 1]].concat();
-        assert_eq!(read(&[&longer]), Err(Code::TokenInvalid));
+        assert_eq!(read(&[&longer]), Err(Code::TokenTooLong));
     }
 }

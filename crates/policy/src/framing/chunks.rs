@@ -127,11 +127,14 @@ impl Chunks {
             At::Size => self.size(byte)?,
             At::Extension => match byte {
                 b'\r' => At::SizeEnd,
-                _ if is_value(byte) && self.count < EXTENSION_BYTES_MAX => {
+                _ if !is_value(byte) => return Err(Fault::ChunkExtension),
+                _ if self.count == EXTENSION_BYTES_MAX => {
+                    return Err(Fault::ChunkExtensionTooLong);
+                }
+                _ => {
                     self.count += 1;
                     At::Extension
                 }
-                _ => return Err(Fault::ChunkExtension),
             },
             At::SizeEnd => match (byte, self.left) {
                 (b'\n', 0) => At::Trailer,
@@ -181,16 +184,12 @@ impl Chunks {
     }
 
     fn trailer(&mut self, byte: u8, bounds: &Bounds) -> Result<At, Fault> {
-        self.trailer_bytes = self.trailer_bytes.saturating_add(1);
-        if self.trailer_bytes as usize > bounds.head_bytes_max {
-            return Err(Fault::Trailer);
-        }
-        Ok(match self.at {
-            At::Trailer if byte == b'\r' => At::LastEnd,
+        let next = match self.at {
+            At::Trailer if byte == b'\r' => return Ok(At::LastEnd),
             At::Trailer if TOKEN[usize::from(byte)] => {
                 self.fields += 1;
                 if self.fields as usize > bounds.fields_max {
-                    return Err(Fault::Trailer);
+                    return Err(Fault::TrailersTooMany);
                 }
                 At::TrailerName
             }
@@ -200,7 +199,12 @@ impl Chunks {
             At::TrailerValue if is_value(byte) => At::TrailerValue,
             At::TrailerEnd if byte == b'\n' => At::Trailer,
             _ => return Err(Fault::Trailer),
-        })
+        };
+        self.trailer_bytes = self.trailer_bytes.saturating_add(1);
+        if self.trailer_bytes as usize > bounds.trailer_bytes_max {
+            return Err(Fault::TrailersTooLarge);
+        }
+        Ok(next)
     }
 }
 

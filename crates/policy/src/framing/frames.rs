@@ -8,13 +8,29 @@
 //! CVE-2023-44487). Both have a purse: each such frame costs, useful traffic and time earn. An
 //! honest client stays rich; one that only floods is broke within a moment, and is sent away.
 
-/// What a client did too often.
+/// What a client did too often: what its purse ran out on, or what the library found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abuse {
-    /// Frames that ask for nothing.
-    IdleFrames,
+    /// CONTINUATION frames.
+    Continuation,
+    /// DATA frames with nothing in them, or next to nothing.
+    Data,
+    /// A header list far over what is taken.
+    HeaderList,
+    /// PING frames.
+    Ping,
+    /// PRIORITY frames.
+    Priority,
+    /// Streams that had to be reset or refused.
+    ProvokedResets,
     /// Requests taken back.
     Resets,
+    /// SETTINGS frames.
+    Settings,
+    /// Frames of other kinds.
+    Unknown,
+    /// WINDOW_UPDATE frames.
+    Window,
 }
 
 impl Abuse {
@@ -22,8 +38,49 @@ impl Abuse {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Abuse::IdleFrames => "http2-flood",
+            Abuse::Continuation => "http2-continuation-flood",
+            Abuse::Data => "http2-data-flood",
+            Abuse::HeaderList => "http2-header-list",
+            Abuse::Ping => "http2-ping-flood",
+            Abuse::Priority => "http2-priority-flood",
+            Abuse::ProvokedResets => "http2-provoked-resets",
             Abuse::Resets => "http2-resets",
+            Abuse::Settings => "http2-settings-flood",
+            Abuse::Unknown => "http2-unknown-flood",
+            Abuse::Window => "http2-window-flood",
+        }
+    }
+
+    /// What the HTTP/2 library (h2 0.4) says it found, by the payload of its GOAWAY: the stream
+    /// that counts, an error code, and words of its own. The words are told to the client and
+    /// nobody else: the error that its connection ends with has the code alone, which is
+    /// ENHANCE_YOUR_CALM for all of these.
+    #[must_use]
+    pub fn of_goodbye(payload: &[u8]) -> Option<Abuse> {
+        let (code, words) = payload.get(4..)?.split_first_chunk()?;
+        if u32::from_be_bytes(*code) != ENHANCE_YOUR_CALM {
+            return None;
+        }
+        Some(match words {
+            b"header_list_way_too_large" => Abuse::HeaderList,
+            b"too_many_continuations" => Abuse::Continuation,
+            b"too_many_data_frames" => Abuse::Data,
+            b"too_many_internal_resets" => Abuse::ProvokedResets,
+            b"too_many_resets" => Abuse::Resets,
+            _ => return None,
+        })
+    }
+
+    /// What a frame of this kind is that asks for nothing.
+    fn of_idle(kind: u8) -> Abuse {
+        match kind {
+            CONTINUATION => Abuse::Continuation,
+            DATA => Abuse::Data,
+            PING => Abuse::Ping,
+            PRIORITY => Abuse::Priority,
+            SETTINGS => Abuse::Settings,
+            WINDOW_UPDATE => Abuse::Window,
+            _ => Abuse::Unknown,
         }
     }
 }
@@ -35,6 +92,8 @@ pub struct Frames {
     head_bytes: u8,
     /// Bytes to pass over: the preface first, then the payload of a frame.
     left: u32,
+    /// Whether they are those of a GOAWAY.
+    says_goodbye: bool,
     last_stream: u32,
     idle: Purse,
     resets: Purse,
@@ -48,6 +107,7 @@ impl Frames {
             head: [0; HEAD_BYTES],
             head_bytes: 0,
             left: PREFACE_BYTES,
+            says_goodbye: false,
             last_stream: 0,
             idle: Purse::full(IDLE_MAX, now),
             resets: Purse::full(RESETS_MAX, now),
@@ -68,15 +128,16 @@ impl Frames {
     /// # Errors
     /// There is too much of something.
     pub fn read(&mut self, bytes: &[u8], now: impl Fn() -> u64) -> Result<(), Abuse> {
-        self.walk(bytes, |frames, frame| frames.charge(frame, &now))
+        let charge = |frames: &mut Frames, frame: &Frame| frames.charge(frame, &now);
+        self.walk(bytes, charge, |_| {})
     }
 
     /// Passes over what a server sends; afterwards [`Frames::is_between`] says whether a frame may
-    /// be put in here.
-    pub fn pass(&mut self, bytes: &[u8]) {
+    /// be put in here. The payload of a GOAWAY is handed over, in pieces.
+    pub fn pass(&mut self, bytes: &[u8], goodbye: impl FnMut(&[u8])) {
         let nothing = |_: &mut Frames, _: &Frame| Ok(());
         // Nothing is charged, so nothing fails.
-        let _: Result<(), Abuse> = self.walk(bytes, nothing);
+        let _: Result<(), Abuse> = self.walk(bytes, nothing, goodbye);
     }
 
     /// So many bytes were written to the client: useful traffic.
@@ -100,12 +161,16 @@ impl Frames {
         &mut self,
         mut bytes: &[u8],
         mut each: impl FnMut(&mut Frames, &Frame) -> Result<(), Abuse>,
+        mut goodbye: impl FnMut(&[u8]),
     ) -> Result<(), Abuse> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 // Not more than `left`.
                 let passed = bytes.len().min(self.left as usize);
                 self.left -= passed as u32;
+                if self.says_goodbye {
+                    goodbye(&bytes[..passed]);
+                }
                 bytes = &bytes[passed..];
                 continue;
             }
@@ -121,6 +186,7 @@ impl Frames {
             self.head_bytes = 0;
             let frame = Frame::of(&self.head);
             self.left = frame.bytes;
+            self.says_goodbye = frame.kind == GOAWAY;
             each(self, &frame)?;
         }
         Ok(())
@@ -143,8 +209,8 @@ impl Frames {
             SETTINGS => SETTINGS_PRICE,
             _ => 1,
         };
-        self.idle
-            .spend(price, IDLE_PER_SECOND, now, Abuse::IdleFrames)
+        let abuse = Abuse::of_idle(frame.kind);
+        self.idle.spend(price, IDLE_PER_SECOND, now, abuse)
     }
 }
 
@@ -215,9 +281,15 @@ const HEAD_BYTES: usize = 9;
 const PREFACE_BYTES: u32 = 24;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Idle frames at once. A client that pings for every message it gets has a thousand each second
 /// from time alone; a flood brings hundreds of thousands.

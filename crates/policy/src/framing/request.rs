@@ -161,6 +161,7 @@ pub fn stand_in(bytes: &[u8], refused: &Refused) -> Request<()> {
             head_bytes_max: usize::MAX,
             fields_max: 0,
             target_bytes_max: usize::MAX,
+            trailer_bytes_max: usize::MAX,
         };
         let mut reader = HeadReader::default();
         reader.find(&bytes, &bounds).ok()??;
@@ -189,6 +190,7 @@ mod tests {
         head_bytes_max: 200_000,
         fields_max: 40_000,
         target_bytes_max: 100_000,
+        trailer_bytes_max: 200_000,
     };
 
     fn read(text: &str) -> (Request<()>, Said) {

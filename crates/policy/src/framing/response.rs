@@ -311,6 +311,7 @@ mod tests {
         head_bytes_max: 100,
         fields_max: 3,
         target_bytes_max: 0,
+        trailer_bytes_max: 100,
     };
 
     /// What becomes of some bytes, which come in pieces of every size; and what is left of them.

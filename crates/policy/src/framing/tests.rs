@@ -1,7 +1,7 @@
 //! What is taken for a request and what is not; and that another parser reads it alike.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use http::Uri;
+use http::{HeaderMap, HeaderValue, Uri};
 use proptest::prelude::*;
 
 use super::chunks::{Chunks, Read};
@@ -14,6 +14,7 @@ const BOUNDS: Bounds = Bounds {
     head_bytes_max: 400,
     fields_max: 4,
     target_bytes_max: 64,
+    trailer_bytes_max: 400,
 };
 
 #[test]
@@ -22,7 +23,7 @@ fn numbers_are_those_of_the_list() {
         assert_eq!(Fault::numbered(fault.number()), Some(fault));
     }
     assert_eq!(Fault::numbered(0), None);
-    assert_eq!(Fault::numbered(26), None);
+    assert_eq!(Fault::numbered(29), None);
 }
 
 fn fault(head: &str) -> Option<Fault> {
@@ -274,7 +275,7 @@ fn a_chunked_body_ends_after_its_last_line() {
     assert!(matches!(chunked(&extension(256)), Read::Whole(_)));
     assert_eq!(
         chunked(&extension(257)),
-        Read::Broken(258, Fault::ChunkExtension)
+        Read::Broken(258, Fault::ChunkExtensionTooLong)
     );
 }
 
@@ -306,7 +307,11 @@ fn chunks_have_one_form() {
         ("0\r\nX : y\r\n", 4, Fault::Trailer),
         ("0\r\nX: y\n", 7, Fault::Trailer),
         ("0\r\nX: y\r\n z\r\n", 9, Fault::Trailer),
-        ("0\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n", 19, Fault::Trailer),
+        (
+            "0\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n",
+            19,
+            Fault::TrailersTooMany,
+        ),
     ];
     for (body, at, fault) in table {
         assert_eq!(chunked(body), Read::Broken(at, fault), "{body:?}");
@@ -314,10 +319,41 @@ fn chunks_have_one_form() {
 }
 
 #[test]
+fn trailers_are_bounded_like_heads() {
+    // Lines of 100 bytes.
+    let line = format!("X: {}\r\n", "y".repeat(95));
+    let whole = format!("0\r\n{}\r\n", line.repeat(4));
+    assert_eq!(chunked(&whole), Read::Whole(whole.len()));
+    let larger = format!("0\r\n{}Xx: {}\r\n", line.repeat(3), "y".repeat(95));
+    let at = 3 + 400;
+    assert_eq!(chunked(&larger), Read::Broken(at, Fault::TrailersTooLarge));
+    let more = format!("0\r\n{}A:\r\n", "A:\r\n".repeat(4));
+    assert_eq!(chunked(&more), Read::Broken(19, Fault::TrailersTooMany));
+}
+
+#[test]
+fn trailers_of_http2_are_bounded_alike() {
+    let section = |lines: &[usize]| {
+        let mut trailers = HeaderMap::new();
+        for bytes in lines {
+            let value = "y".repeat(bytes - 5);
+            trailers.append("x", HeaderValue::from_str(&value).unwrap());
+        }
+        BOUNDS.exceeded_by_trailers(&trailers)
+    };
+    assert_eq!(section(&[100; 4]), None);
+    assert_eq!(section(&[400]), None);
+    assert_eq!(section(&[401]), Some(Fault::TrailersTooLarge));
+    assert_eq!(section(&[100, 301]), Some(Fault::TrailersTooLarge));
+    assert_eq!(section(&[5; 5]), Some(Fault::TrailersTooMany));
+}
+
+#[test]
 fn faults_of_one_kind_have_one_code() {
     let code = |fault: Fault| fault.code();
     assert_eq!(code(Fault::LengthAndCoding), Code::BadFraming);
     assert_eq!(code(Fault::ChunkSize), Code::BadChunk);
+    assert_eq!(code(Fault::Trailer), Code::BadTrailer);
     assert_eq!(code(Fault::FoldedLine), Code::BadHeader);
     assert_eq!(code(Fault::Http09), Code::BadRequestLine);
     assert_eq!(code(Fault::Version).row().status, 505);
@@ -325,6 +361,8 @@ fn faults_of_one_kind_have_one_code() {
     for (fault, own) in [
         (Fault::TooLarge, Code::HeaderTooLarge),
         (Fault::TooManyFields, Code::HeadersTooMany),
+        (Fault::TrailersTooLarge, Code::TrailersTooLarge),
+        (Fault::TrailersTooMany, Code::TrailersTooMany),
     ] {
         assert_eq!((code(fault), own.row().status.as_u16()), (own, 431));
     }
@@ -454,18 +492,78 @@ fn frames_are_found_wherever_they_are_cut() {
         }
         assert!(frames.is_between(), "{size}");
         assert_eq!(frames.last_stream(), 7);
-        frames.pass(&bytes[..size.min(9)]);
+        frames.pass(&bytes[..size.min(9)], |_| panic!("no GOAWAY"));
         assert!(!frames.is_between(), "{size}");
     }
     let mut frames = Frames::of_server();
     for _ in 0..10_000 {
         frames.read(&frame(6, 0, 0, 8), || 0).unwrap();
     }
-    assert_eq!(
-        frames.read(&frame(6, 0, 0, 8), || 0),
-        Err(Abuse::IdleFrames)
-    );
-    assert_eq!(Abuse::Resets.reason(), "http2-resets");
+    assert_eq!(frames.read(&frame(6, 0, 0, 8), || 0), Err(Abuse::Ping));
+}
+
+#[test]
+fn the_frame_that_finds_the_purse_empty_gives_the_word() {
+    let table = [
+        (0, 0, 10_000, "http2-data-flood"),
+        (2, 5, 10_000, "http2-priority-flood"),
+        (4, 6, 1_000, "http2-settings-flood"),
+        (6, 8, 10_000, "http2-ping-flood"),
+        (8, 4, 10_000, "http2-window-flood"),
+        (9, 1, 10_000, "http2-continuation-flood"),
+        (0xF0, 5, 10_000, "http2-unknown-flood"),
+        (3, 4, 200, "http2-resets"),
+    ];
+    for (kind, bytes, most, word) in table {
+        let mut frames = Frames::of_server();
+        for number in 0..most {
+            let read = frames.read(&frame(kind, 0, 1, bytes), || 0);
+            assert_eq!(read, Ok(()), "{word}: {number}");
+        }
+        let abuse = frames.read(&frame(kind, 0, 1, bytes), || 0).unwrap_err();
+        assert_eq!(abuse.reason(), word);
+    }
+}
+
+#[test]
+fn what_the_library_says_in_its_goodbye_is_understood() {
+    let goodbye = |code: u32, words: &[u8]| {
+        let payload = [&[0, 0, 0, 7], &code.to_be_bytes()[..], words].concat();
+        let mut frame = frame(7, 0, 0, payload.len());
+        frame.splice(9.., payload);
+        [frame, self::frame(0, 0, 1, 30)].concat()
+    };
+    let heard = |bytes: &[u8], size: usize| {
+        let (mut frames, mut payload) = (Frames::of_server(), Vec::new());
+        for piece in bytes.chunks(size) {
+            frames.pass(piece, |piece| payload.extend_from_slice(piece));
+        }
+        Abuse::of_goodbye(&payload).map(Abuse::reason)
+    };
+    for (code, words, reason) in [
+        (
+            11,
+            "too_many_continuations",
+            Some("http2-continuation-flood"),
+        ),
+        (11, "header_list_way_too_large", Some("http2-header-list")),
+        (11, "too_many_data_frames", Some("http2-data-flood")),
+        (11, "too_many_resets", Some("http2-resets")),
+        (
+            11,
+            "too_many_internal_resets",
+            Some("http2-provoked-resets"),
+        ),
+        (11, "", None),
+        (11, "too_many_resets_", None),
+        (1, "too_many_resets", None),
+    ] {
+        let bytes = goodbye(code, words.as_bytes());
+        for size in 1..60 {
+            assert_eq!(heard(&bytes, size), reason, "{code} {words:?} {size}");
+        }
+    }
+    assert_eq!(Abuse::of_goodbye(&[0; 7]), None);
 }
 
 /// Heads that are nearly right: pieces of good and bad ones in any order.

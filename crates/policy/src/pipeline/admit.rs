@@ -80,8 +80,7 @@ fn decide(
         request.headers,
         request.version,
         request.secure,
-    )
-    .map_err(|fault| Refusal::new(Code::BadHost).with_detail(fault.to_string()))?;
+    )?;
     let host = authority.as_ref().map_or("", |authority| &authority.host);
     let client = client::client(snapshot, request.remote, request.headers);
     known.client = Some(client);

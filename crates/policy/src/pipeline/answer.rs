@@ -110,15 +110,13 @@ fn push_host(
     same_scheme: bool,
     location: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    let bad = |fault: host::HostFault| Refusal::new(Code::BadHost).with_detail(fault.to_string());
     let authority = host::of(
         request.authority,
         request.headers,
         request.version,
         request.secure,
-    )
-    .map_err(bad)?
-    .ok_or_else(|| bad(host::HostFault::Missing))?;
+    )?
+    .ok_or(host::HostFault::Missing)?;
     location.extend_from_slice(authority.host.as_bytes());
     if let Some(port) = authority.port.filter(|_| same_scheme) {
         location.extend_from_slice(format!(":{port}").as_bytes());

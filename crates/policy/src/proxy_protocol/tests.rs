@@ -105,10 +105,10 @@ fn a_line_has_its_bound() {
     assert_eq!(at_most.len(), LINE_BYTES_MAX);
     assert_eq!(read(at_most.as_bytes()), header(LINE_BYTES_MAX, None));
     let more = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_BYTES_MAX - 15));
-    assert_eq!(read(more.as_bytes()), Err(Fault::Line));
+    assert_eq!(read(more.as_bytes()), Err(Fault::TooLong));
     let endless = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; LINE_BYTES_MAX - 15]].concat();
     assert_eq!(read(&endless), Ok(Read::Incomplete));
-    assert_eq!(read(&[endless, vec![b'x']].concat()), Err(Fault::Line));
+    assert_eq!(read(&[endless, vec![b'x']].concat()), Err(Fault::TooLong));
 }
 
 #[test]

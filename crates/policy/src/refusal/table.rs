@@ -18,9 +18,11 @@ pub(super) const ALL: &[Code] = &[
     Code::BadHost,
     Code::BadPath,
     Code::BadRequestLine,
+    Code::BadTrailer,
     Code::BodyTooLarge,
     Code::BodyTooSlow,
     Code::BreakerOpen,
+    Code::ChunkExtensionTooLong,
     Code::ClaimDenied,
     Code::ConnectFailed,
     Code::ConnectRefused,
@@ -33,6 +35,7 @@ pub(super) const ALL: &[Code] = &[
     Code::GrpcWebInvalid,
     Code::HeaderTooLarge,
     Code::HeadersTooMany,
+    Code::HostDisagrees,
     Code::Internal,
     Code::KeysUnavailable,
     Code::MethodNotAllowed,
@@ -66,7 +69,10 @@ pub(super) const ALL: &[Code] = &[
     Code::TokenExpired,
     Code::TokenInvalid,
     Code::TokenMissing,
+    Code::TokenTooLong,
     Code::TotalTimeout,
+    Code::TrailersTooLarge,
+    Code::TrailersTooMany,
     Code::TransformEncoded,
     Code::TransformRequest,
     Code::TransformResponse,
@@ -134,8 +140,8 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::BadChunk => const { &new(
             "bad-chunk", StatusCode::BAD_REQUEST, "http_request_error",
             "The chunked body of this request is malformed",
-            "A chunk has a size other than 1 to 16 hexadecimal digits, a long extension, a line \
-             that does not end with CRLF, or a malformed trailer. The connection is closed.",
+            "A chunk has a size other than 1 to 16 hexadecimal digits, a control byte in its \
+             extension, or a line that does not end with CRLF. The connection is closed.",
         ) },
         Code::BadFraming => const { &new(
             "bad-framing", StatusCode::BAD_REQUEST, "http_request_error",
@@ -152,8 +158,7 @@ pub(super) fn row(code: Code) -> &'static Row {
         Code::BadHost => const { &new(
             "bad-host", StatusCode::BAD_REQUEST, "http_request_error",
             "The host of this request cannot be used",
-            "`Host` is missing, sent twice, malformed, or differs from the request target. Send \
-             one valid host.",
+            "`Host` is missing, sent twice or malformed. Send one valid host.",
         ) },
         Code::BadPath => const { &new(
             "bad-path", StatusCode::BAD_REQUEST, "http_request_error",
@@ -166,6 +171,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The request line is malformed",
             "It is `METHOD target HTTP/1.1`, with single spaces and nothing unescaped in the \
              target. The connection is closed. Does the client speak TLS to a listener without?",
+        ) },
+        Code::BadTrailer => const { &new(
+            "bad-trailer", StatusCode::BAD_REQUEST, "http_request_error",
+            "A trailer field of this request is malformed",
+            "Behind the last chunk stands a line that is no header field, or that does not end \
+             with CRLF. The connection is closed.",
         ) },
         Code::BodyTooLarge => const { &new(
             "body-too-large", StatusCode::PAYLOAD_TOO_LARGE, "http_request_denied",
@@ -182,6 +193,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "The service failed too often and is given a pause",
             "Look at what the service answered before; the breaker probes it by itself after \
              `breaker.open`.",
+        ) },
+        Code::ChunkExtensionTooLong => const { &new(
+            "chunk-extension-too-long", StatusCode::BAD_REQUEST, "http_request_error",
+            "A chunk extension of this request is too long",
+            "Extensions of chunks are read over and may have 256 bytes each. The connection is \
+             closed.",
         ) },
         Code::ClaimDenied => const { &new(
             "claim-denied", StatusCode::FORBIDDEN, "http_request_denied",
@@ -246,6 +263,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "headers-too-many", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
             "The header section of this request has too many fields",
             "Raise the listener's `header_count_max`, or send fewer.",
+        ) },
+        Code::HostDisagrees => const { &new(
+            "host-disagrees", StatusCode::BAD_REQUEST, "http_request_error",
+            "This request names two hosts",
+            "`Host` says another host or port than the request target, or than `:authority`. Send \
+             the same, or only one.",
         ) },
         Code::Internal => const { &new(
             "internal", StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error",
@@ -430,10 +453,25 @@ pub(super) fn row(code: Code) -> &'static Row {
             "A token is required",
             "Send `Authorization: Bearer <token>`.",
         ) },
+        Code::TokenTooLong => const { &new(
+            "token-too-long", StatusCode::UNAUTHORIZED, "http_request_denied",
+            "The token is too long",
+            "Tokens of more than 8 KiB are not read.",
+        ) },
         Code::TotalTimeout => const { &new(
             "total-timeout", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout",
             "The exchange took too long",
             "It did not end within `timeouts.total`.",
+        ) },
+        Code::TrailersTooLarge => const { &new(
+            "trailers-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
+            "The trailer section of this request is too large",
+            "Raise the listener's `header_bytes_max`, which bounds trailers too, or send less.",
+        ) },
+        Code::TrailersTooMany => const { &new(
+            "trailers-too-many", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "http_request_error",
+            "The trailer section of this request has too many fields",
+            "Raise the listener's `header_count_max`, which bounds trailers too, or send fewer.",
         ) },
         Code::TransformEncoded => const { &new(
             "transform-encoded", StatusCode::UNSUPPORTED_MEDIA_TYPE, "http_request_error",

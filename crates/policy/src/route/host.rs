@@ -8,6 +8,8 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, Version, header};
 
+use crate::refusal::{Code, Refusal};
+
 /// Why a host was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HostFault {
@@ -23,6 +25,16 @@ pub enum HostFault {
     /// More than one `Host` field.
     #[error("the request has more than one `Host`")]
     Several,
+}
+
+impl From<HostFault> for Refusal {
+    fn from(fault: HostFault) -> Refusal {
+        let code = match fault {
+            HostFault::Disagrees => Code::HostDisagrees,
+            HostFault::Malformed | HostFault::Missing | HostFault::Several => Code::BadHost,
+        };
+        Refusal::new(code).with_detail(fault.to_string())
+    }
 }
 
 /// A host without its port, in lower case and without a trailing dot.

@@ -7,6 +7,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
+use weir_policy::framing::{Bounds, Fault};
 
 /// The body of a message that came on an HTTP/2 stream.
 #[derive(Debug)]
@@ -16,11 +17,13 @@ pub struct StreamBody {
     left: Option<u64>,
     /// Whether all data has come; trailers may still.
     data_ended: bool,
+    /// What its trailers may have.
+    bounds: Bounds,
 }
 
 impl StreamBody {
     /// Of a message with these fields.
-    pub(crate) fn new(headers: &HeaderMap, incoming: RecvStream) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, incoming: RecvStream, bounds: Bounds) -> Self {
         let declared = headers.get(CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         let left = match incoming.is_end_stream() {
@@ -31,13 +34,14 @@ impl StreamBody {
             incoming,
             left,
             data_ended: false,
+            bounds,
         }
     }
 
-    pub(crate) fn poll_frame(
+    pub(crate) fn poll_frame<E: From<Fault> + From<h2::Error>>(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         if !self.data_ended {
             if let Some(data) = ready!(self.incoming.poll_data(cx)) {
                 let data = data?;
@@ -49,8 +53,13 @@ impl StreamBody {
             }
             self.data_ended = true;
         }
-        let trailers = ready!(self.incoming.poll_trailers(cx))?;
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        let Some(trailers) = ready!(self.incoming.poll_trailers(cx))? else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(match self.bounds.exceeded_by_trailers(&trailers) {
+            Some(fault) => Err(fault.into()),
+            None => Ok(Frame::trailers(trailers)),
+        }))
     }
 
     pub(crate) fn is_end(&self) -> bool {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use weir_policy::framing::Fault;
 use weir_policy::pipeline;
 
 use super::copy::{self, Copied, Lag, Tap};
@@ -49,6 +50,8 @@ pub(crate) enum IntakeEnd {
     Open,
     /// It went over its bound.
     TooLarge,
+    /// Its trailers did.
+    Trailers(Fault),
 }
 
 /// The client's body and what was kept of it.
@@ -255,6 +258,7 @@ impl Intake {
                         IntakeEnd::Broken
                     }
                     InboundError::NotBase64(_) => IntakeEnd::Malformed,
+                    InboundError::Trailers(fault) => IntakeEnd::Trailers(fault),
                 });
                 return Poll::Ready(Some(Err(UploadError::Client(error))));
             }
@@ -346,7 +350,10 @@ impl Leg {
         }
         match self.intake.end.get() {
             IntakeEnd::Open => {}
-            IntakeEnd::Broken | IntakeEnd::Malformed | IntakeEnd::TooLarge => {
+            IntakeEnd::Broken
+            | IntakeEnd::Malformed
+            | IntakeEnd::TooLarge
+            | IntakeEnd::Trailers(_) => {
                 return Poll::Ready(Some(Err(UploadError::Abandoned)));
             }
             IntakeEnd::Complete(_) => {

@@ -297,6 +297,7 @@ fn ended(outcome: Outcome, number: u32) -> Termination {
 pub(super) fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
     match fault {
         ClientFault::Broken => match ledger.connection().body_fault() {
+            Some(fault) if fault.is_too_much() => (fault.into(), Termination::Refused),
             Some(fault) => (fault.into(), Termination::ClientInvalid),
             None => (Code::RequestTimeout.into(), Termination::ClientGoneSending),
         },
@@ -304,6 +305,7 @@ pub(super) fn of_client(fault: ClientFault, ledger: &Ledger) -> Refused {
         ClientFault::Silent => (Code::RequestTimeout.into(), Termination::ClientTimeout),
         ClientFault::Slow => (Code::BodyTooSlow.into(), Termination::ClientTimeout),
         ClientFault::TooLarge => (Code::BodyTooLarge.into(), Termination::Refused),
+        ClientFault::Trailers(fault) => (fault.into(), Termination::Refused),
     }
 }
 

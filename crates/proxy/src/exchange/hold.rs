@@ -18,7 +18,7 @@ use weir_telemetry::termination::Termination;
 use super::attempts::{Refused, of_client};
 use super::{Exchange, fallback};
 use crate::attempt::ClientFault;
-use crate::body::{Inbound, Reply};
+use crate::body::{Inbound, InboundError, Reply};
 use crate::clock;
 use crate::record::Ledger;
 use crate::respond;
@@ -124,6 +124,9 @@ async fn gather(
         };
         let data = match frame {
             None => break,
+            Some(Err(InboundError::Trailers(fault))) => {
+                return Err(of_client(ClientFault::Trailers(fault), ledger));
+            }
             Some(Err(_)) => return Err(of_client(ClientFault::Broken, ledger)),
             // What stands behind a body is nothing that a schema speaks of.
             Some(Ok(frame)) => match frame.into_data() {

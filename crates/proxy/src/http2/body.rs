@@ -34,7 +34,7 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, EndpointError>>> {
-        self.get_mut().stream.poll_frame(cx).map_err(Into::into)
+        self.get_mut().stream.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

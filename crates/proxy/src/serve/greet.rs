@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use weir_policy::clients::ClientPlace;
-use weir_policy::proxy_protocol::Addresses;
+use weir_policy::proxy_protocol::{Addresses, Fault};
 use weir_policy::refusal::Code;
 use weir_telemetry::termination::Termination;
 
@@ -198,9 +198,12 @@ async fn announced(
         Ok(Err(ReceiveError::Ended(_))) => Err("client"),
         Ok(Err(ReceiveError::Malformed(fault))) => {
             tracing::debug!(%fault, %from, "no PROXY header");
-            Err("proxy-protocol")
+            match fault {
+                Fault::TooLong => Err("proxy-protocol-too-large"),
+                Fault::Absent | Fault::Binary | Fault::Line => Err("proxy-protocol"),
+            }
         }
-        Err(_) => Err("header-timeout"),
+        Err(_) => Err("proxy-protocol-timeout"),
     }
 }
 

@@ -17,6 +17,7 @@ use http::header::{
 };
 use http::{Method, Request, Response};
 use http_body::Body;
+use weir_policy::framing;
 
 use super::service::{Answer, ConnectionService};
 use super::streams::StreamExec;
@@ -31,6 +32,8 @@ pub(super) struct Http2<A> {
     state: State,
     service: ConnectionService<A>,
     streams: StreamExec,
+    /// What trailers of requests may have.
+    framing: framing::Bounds,
     /// It is to take no new streams once it stands.
     leaves: bool,
 }
@@ -54,6 +57,7 @@ impl<A: Answer> Http2<A> {
                 worker: Rc::clone(worker),
                 idle: bounds.idle_timeout,
             },
+            framing: bounds.framing(),
             leaves: false,
         }
     }
@@ -96,7 +100,10 @@ impl<A: Answer> Http2<A> {
             head.extensions.insert(side);
             (Inbound::from(Bytes::new()), Some((handover, incoming)))
         } else {
-            (Inbound::of_stream(&head.headers, incoming), None)
+            (
+                Inbound::of_stream(&head.headers, incoming, self.framing),
+                None,
+            )
         };
         let answer = self.service.answer(Request::from_parts(head, body));
         let stream = Stream {

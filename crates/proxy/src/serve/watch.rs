@@ -4,8 +4,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use weir_policy::framing::frames::Abuse;
-
 use super::http::HttpError;
 use super::{ClientConnection, Phase};
 use crate::alarm::Alarm;
@@ -230,14 +228,16 @@ impl Watch {
     }
 }
 
-/// What the HTTP/2 library found fault with; other errors are those of the network.
+/// What the HTTP/2 library found fault with, where it is not [`Meter::abuse`]; other errors are
+/// those of the network.
+///
+/// [`Meter::abuse`]: crate::wire::Meter::abuse
 fn of_error(error: &HttpError) -> &'static str {
     let found = match error {
         HttpError::Http1(_) => None,
         HttpError::Http2(error) => Some(error).filter(|found| !found.is_remote()),
     };
     match found.and_then(h2::Error::reason) {
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => Abuse::IdleFrames.reason(),
         Some(_) => "http2-protocol",
         None => "error",
     }

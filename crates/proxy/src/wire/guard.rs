@@ -1,14 +1,15 @@
 //! Under an HTTP/2 library that bounds memory, a guard that bounds work: it counts the frames of a
 //! client (see [`weir_policy::framing::frames`]) and says GOAWAY with ENHANCE_YOUR_CALM to one that
 //! floods. The library has no way to be told, so the guard writes the frame itself, where none of
-//! the library's is under way, and ends the stream of bytes with an error.
+//! the library's is under way, and ends the stream of bytes with an error. Nor does the library say
+//! which of its own bounds a client was over, except to the client: the guard listens in.
 
 use std::io;
 use std::pin::Pin;
 use std::task::Context;
 
 use tokio::io::AsyncWrite;
-use weir_policy::framing::frames::Frames;
+use weir_policy::framing::frames::{Abuse, Frames};
 
 use super::{Meter, Socket};
 use crate::clock;
@@ -18,6 +19,8 @@ use crate::clock;
 pub(super) struct Guard {
     received: Frames,
     sent: Frames,
+    /// The payload of the library's GOAWAY, as far as it went.
+    goodbye: Vec<u8>,
 }
 
 impl Guard {
@@ -25,6 +28,7 @@ impl Guard {
         Self {
             received: Frames::of_client(clock::now().nanos),
             sent: Frames::of_server(),
+            goodbye: Vec::new(),
         }
     }
 
@@ -51,12 +55,24 @@ impl Guard {
         &mut self,
         pieces: impl IntoIterator<Item = &'a [u8]>,
         mut count: usize,
+        meter: Option<&Meter>,
     ) {
         self.received.written(count);
+        let Self { sent, goodbye, .. } = self;
         for piece in pieces {
             let written = piece.len().min(count);
-            self.sent.pass(&piece[..written]);
+            sent.pass(&piece[..written], |payload| {
+                let room = GOODBYE_BYTES_MAX.saturating_sub(goodbye.len());
+                goodbye.extend_from_slice(&payload[..payload.len().min(room)]);
+            });
             count -= written;
+        }
+        // One that goes away in peace says so twice.
+        if sent.is_between() && !goodbye.is_empty() {
+            if let (Some(abuse), Some(meter)) = (Abuse::of_goodbye(goodbye), meter) {
+                meter.abused(abuse);
+            }
+            goodbye.clear();
         }
     }
 
@@ -73,5 +89,7 @@ impl Guard {
 }
 
 const GOAWAY_BYTES: usize = 17;
+/// Of the payload of a GOAWAY: more than any that is known.
+const GOODBYE_BYTES_MAX: usize = 64;
 const GOAWAY: u8 = 7;
 const ENHANCE_YOUR_CALM: u32 = 11;

@@ -293,6 +293,7 @@ impl Bounds {
             head_bytes_max: self.header_bytes_max + HEAD_SLACK_BYTES,
             fields_max: self.header_count_max,
             target_bytes_max: self.uri_bytes_max,
+            trailer_bytes_max: self.header_bytes_max,
         }
     }
 

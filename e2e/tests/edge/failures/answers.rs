@@ -238,6 +238,41 @@ async fn bodies_that_break_are_cut_off_and_their_connections_left_alone() {
 }
 
 #[tokio::test]
+async fn what_stands_in_chunks_and_behind_them_is_bounded() {
+    let service = Service::start().await;
+    let gateway = gateway_to(&service).await;
+    let extension = |bytes: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(bytes));
+    let long = |bytes: usize| format!("0\r\nx: {}\r\n\r\n", "y".repeat(bytes - 5));
+    let many = |count: usize| format!("0\r\n{}\r\n", "x: y\r\n".repeat(count));
+    for (number, (what, rest, fits)) in [
+        ("extension", extension(256), true),
+        ("extension", extension(257), false),
+        ("trailers", long(64 * 1024), true),
+        ("trailers", long(64 * 1024 + 1), false),
+        ("trailer fields", many(100), true),
+        ("trailer fields", many(101), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let close = if fits { "Connection: close\r\n" } else { "" };
+        service.say(format!(
+            "HTTP/1.1 200 OK\r\n{close}Transfer-Encoding: chunked\r\n\r\n4\r\nhere\r\n{rest}"
+        ));
+        let path = format!("/bad{number}");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let text = raw(gateway.web(), request, DEADLINE).await.text();
+        assert_eq!(text.ends_with("0\r\n\r\n"), fits, "{what}: {text}");
+        let line = gateway.logged(&path).await;
+        let termination = if fits { "ok" } else { "upstream-too-large" };
+        assert_eq!(line["termination"], termination, "{what}: {line}");
+        if !fits {
+            is_left_alone(&gateway, &service, what).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_follows_an_answer_is_not_the_next_one() {
     let service = Service::start().await;
     let gateway = gateway_to(&service).await;
