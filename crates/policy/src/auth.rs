@@ -95,8 +95,8 @@ impl RouteAuth {
 /// Checks the token of a request; `None` when the route asks for none.
 ///
 /// # Errors
-/// `token-missing`, `token-invalid`, `token-too-long`, `token-expired` or `keys-unavailable`; `claim-denied` when the
-/// token is believed and does not allow this.
+/// `token-missing`, `token-invalid`, `token-too-long`, `token-expired` or `keys-unavailable`;
+/// `claim-denied` when the token is believed and does not allow this.
 pub fn check(
     auth: &RouteAuth,
     issuers: &[Issuer],

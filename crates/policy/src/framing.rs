@@ -53,8 +53,10 @@ pub enum Fault {
     LengthTwice,
     /// A carriage return without a line feed.
     LoneCarriageReturn,
-    /// The method is empty, too long, or holds a byte that no method may hold.
+    /// The method is empty or holds a byte that no method may hold.
     Method,
+    /// The method is longer than any is taken.
+    MethodTooLong,
     /// The request line does not end after its version.
     RequestLine,
     /// White space between the name of a field and its colon.
@@ -81,7 +83,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, alphabetically.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::BareLineFeed,
         Fault::ChunkEnd,
         Fault::ChunkExtension,
@@ -99,6 +101,7 @@ impl Fault {
         Fault::LengthTwice,
         Fault::LoneCarriageReturn,
         Fault::Method,
+        Fault::MethodTooLong,
         Fault::RequestLine,
         Fault::SpaceBeforeColon,
         Fault::StatusLine,
@@ -146,6 +149,7 @@ impl Fault {
             Fault::Http09 | Fault::Method | Fault::RequestLine | Fault::Target => {
                 Code::BadRequestLine
             }
+            Fault::MethodTooLong => Code::MethodTooLong,
             Fault::StatusLine => Code::UpstreamProtocol,
             Fault::TargetTooLong => Code::UriTooLong,
             Fault::TooLarge => Code::HeaderTooLarge,
@@ -163,6 +167,7 @@ impl Fault {
         matches!(
             self,
             Fault::ChunkExtensionTooLong
+                | Fault::MethodTooLong
                 | Fault::TargetTooLong
                 | Fault::TooLarge
                 | Fault::TooManyFields
@@ -191,7 +196,8 @@ impl Fault {
             Fault::LengthInvalid => "`Content-Length` is not a decimal number",
             Fault::LengthTwice => "more than one `Content-Length`",
             Fault::LoneCarriageReturn => "a carriage return without a line feed",
-            Fault::Method => "the method is not a short token",
+            Fault::Method => "the method is not a token",
+            Fault::MethodTooLong => "the method is longer than 32 bytes",
             Fault::RequestLine => "the request line does not end after its version",
             Fault::SpaceBeforeColon => "white space before the colon of a header field",
             Fault::StatusLine => "the first line of a response is no status line",
@@ -235,17 +241,36 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Which bound a trailer section is over that came in another form than HTTP/1; its bytes
-    /// count as HTTP/1.1 writes them: `name: value`, and an end for each line.
+    /// Those of a trailer section that comes in another form than HTTP/1.
     #[must_use]
-    pub fn exceeded_by_trailers(&self, trailers: &HeaderMap) -> Option<Fault> {
-        if trailers.len() > self.fields_max {
+    pub fn trailers(&self) -> TrailerBounds {
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        TrailerBounds {
+            bytes_max: narrow(self.trailer_bytes_max),
+            fields_max: narrow(self.fields_max),
+        }
+    }
+}
+
+/// How much of a trailer section is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrailerBounds {
+    bytes_max: u32,
+    fields_max: u32,
+}
+
+impl TrailerBounds {
+    /// Which bound a trailer section is over; its bytes count as HTTP/1.1 writes them:
+    /// `name: value`, and an end for each line.
+    #[must_use]
+    pub fn exceeded_by(self, trailers: &HeaderMap) -> Option<Fault> {
+        if trailers.len() > self.fields_max as usize {
             return Some(Fault::TrailersTooMany);
         }
         let field =
             |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
         let bytes = trailers.iter().map(field).sum::<usize>();
-        (bytes > self.trailer_bytes_max).then_some(Fault::TrailersTooLarge)
+        (bytes > self.bytes_max as usize).then_some(Fault::TrailersTooLarge)
     }
 }
 

@@ -97,6 +97,8 @@ pub enum Code {
     KeysUnavailable,
     /// A route has this path, but not this method.
     MethodNotAllowed,
+    /// The method is longer than any is taken.
+    MethodTooLong,
     /// The OpenAPI document has no example to answer with.
     MockNoExample,
     /// The OpenAPI document has no example of a type that the client accepts.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use weir_policy::framing::{Bounds, Fault};
+use weir_policy::framing::{Fault, TrailerBounds};
 
 use crate::call::{Decoder, NotBase64};
 use crate::serve::{RequestBody, RequestBodyError};
@@ -44,8 +44,8 @@ pub enum Inbound {
     Held(Box<Held>),
     /// Read off a client's HTTP/1 connection.
     Http1(RequestBody),
-    /// Of a stream of a client's HTTP/2 connection.
-    Stream(StreamBody),
+    /// Of a stream of a client's HTTP/2 connection, with trailers within bounds.
+    Stream(StreamBody, TrailerBounds),
     /// The same in Base64, decoded: gRPC-Web in its text form.
     Text(Box<Text>),
 }
@@ -94,14 +94,18 @@ impl Inbound {
     }
 
     /// What comes on this stream behind a head with these fields, with trailers within bounds.
-    pub(crate) fn of_stream(headers: &HeaderMap, incoming: RecvStream, bounds: Bounds) -> Self {
-        Inbound::Stream(StreamBody::new(headers, incoming, bounds))
+    pub(crate) fn of_stream(
+        headers: &HeaderMap,
+        incoming: RecvStream,
+        bounds: TrailerBounds,
+    ) -> Self {
+        Inbound::Stream(StreamBody::new(headers, incoming), bounds)
     }
 
     /// The same body, decoded.
     pub(crate) fn decoded(self) -> Self {
         match self {
-            source @ (Inbound::Http1(_) | Inbound::Stream(_)) => Inbound::Text(Box::new(Text {
+            source @ (Inbound::Http1(_) | Inbound::Stream(..)) => Inbound::Text(Box::new(Text {
                 source,
                 decoder: Decoder::default(),
             })),
@@ -154,7 +158,7 @@ impl Body for Inbound {
                 None => Pin::new(&mut body.rest).poll_frame(cx),
             },
             Inbound::Http1(body) => body.poll_frame(cx).map_err(InboundError::Http1),
-            Inbound::Stream(body) => body.poll_frame(cx),
+            Inbound::Stream(body, bounds) => body.poll_frame(*bounds, cx),
             Inbound::Text(body) => body.poll_frame(cx),
         }
     }
@@ -165,7 +169,7 @@ impl Body for Inbound {
             Inbound::Full(body) => body.is_none(),
             Inbound::Held(body) => body.before.is_none() && body.rest.is_end_stream(),
             Inbound::Http1(body) => body.is_end(),
-            Inbound::Stream(body) => body.is_end(),
+            Inbound::Stream(body, _) => body.is_end(),
             Inbound::Text(body) => body.source.is_end_stream() && body.decoder.finish().is_ok(),
         }
     }
@@ -186,7 +190,7 @@ impl Body for Inbound {
                 })
             }
             Inbound::Http1(body) => body.size_hint(),
-            Inbound::Stream(body) => body.size_hint(),
+            Inbound::Stream(body, _) => body.size_hint(),
             Inbound::Text(_) => SizeHint::default(),
         }
     }

@@ -26,7 +26,7 @@ use crate::body::{
     Cut, EndpointError, FromEndpoint, InboundError, Outgoing, StreamBody, Upload, UploadError,
 };
 use crate::connect::Counted;
-use crate::http1::{BOUNDS, Unanswered};
+use crate::http1::Unanswered;
 use crate::interim::Relay;
 use crate::upgrade::StreamIo;
 use crate::wire::Wire;
@@ -203,7 +203,7 @@ impl Sending<'_> {
                 Some(beside)
             }
         };
-        let body = Body::new(StreamBody::new(&head.headers, incoming, BOUNDS), beside);
+        let body = Body::new(StreamBody::new(&head.headers, incoming), beside);
         Response::from_parts(head, FromEndpoint::Http2(body))
     }
 }

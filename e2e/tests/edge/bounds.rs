@@ -183,6 +183,17 @@ async fn a_header_section_that_does_not_come_is_waited_for_only_so_long() {
 }
 
 #[tokio::test]
+async fn a_connection_that_never_asks_is_late_and_not_idle() {
+    let upstream = Upstream::start(Reply::ok(""));
+    let times = ", header_timeout: 300ms, idle_timeout: 1h";
+    let gateway = gateway_with(times, "", &upstream).await;
+    // Without TLS an HTTP/1 connection is none before its first byte.
+    let connection = Client::http2().connect(&gateway.url("/")).await.unwrap();
+    weir_testkit::eventually::eventually(DEADLINE, async || connection.is_closed()).await;
+    closed(&gateway, "header-timeout", 1).await;
+}
+
+#[tokio::test]
 async fn drops_of_a_header_do_not_prolong_its_time() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

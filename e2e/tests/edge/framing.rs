@@ -132,6 +132,11 @@ async fn every_kind_of_bad_head_has_its_answer() {
         ("GET /x#y HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
         ("GET x HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
         ("G@T /x HTTP/1.1\r\n".to_owned(), 400, "bad-request-line"),
+        (
+            format!("{} /x HTTP/1.1\r\n", "M".repeat(33)),
+            501,
+            "method-too-long",
+        ),
         // TLS where none is spoken.
         (
             "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}".to_owned(),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir_e2e::DEADLINE;
 use weir_e2e::lone::{Lone, Place};
+use weir_testkit::client::Client;
 use weir_testkit::eventually::eventually;
 use weir_testkit::ports::free_addr;
 use weir_testkit::upstream::{Answer, Reply, Upstream};
@@ -121,6 +122,39 @@ async fn a_copy_that_lags_is_dropped_and_the_request_is_not_slowed() {
         count(&gateway, "dropped", &[("reason", "lag")]).await == 1.0
     })
     .await;
+}
+
+#[tokio::test]
+async fn so_many_copies_of_a_worker_are_in_flight() {
+    let (app, shadow) = (
+        Upstream::start(Reply::ok("real")),
+        Upstream::start(Answer::Hang),
+    );
+    // All copies but the first wait for a connection.
+    let gateway = Place::new()
+        .arg("--workers=1")
+        .start(&format!(
+            "
+            services:
+              app: {{ endpoints: [\"{}\"] }}
+              shadow:
+                endpoints: [\"{}\"]
+                limits: {{ requests: 5000, connections: 1, pending: 5000 }}
+                timeouts: {{ connect: 60s }}
+            routes: [{{ path: \"/*\", to: app, mirror: {{ to: shadow, timeout: 60s }} }}]
+            ",
+            app.addr(),
+            shadow.addr()
+        ))
+        .await;
+    let busy = async || count(&gateway, "dropped", &[("reason", "busy")]).await;
+    let mut client = Client::http1().connect(&gateway.url("/")).await.unwrap();
+    for _ in 0..1024 {
+        assert_eq!(client.get("/x").await.unwrap().status, 200);
+    }
+    assert_eq!(busy().await, 0.0);
+    assert_eq!(client.get("/x").await.unwrap().status, 200);
+    assert_eq!(busy().await, 1.0);
 }
 
 #[tokio::test]

@@ -249,6 +249,7 @@ impl<N: Notes> Reader<'_, N> {
         let end = rest.iter().position(|&byte| !allowed(byte));
         if end.unwrap_or(rest.len()) > bytes_max {
             return Err(match fault {
+                Fault::Method => Fault::MethodTooLong,
                 Fault::Target => Fault::TargetTooLong,
                 other => other,
             });

@@ -23,7 +23,7 @@ fn numbers_are_those_of_the_list() {
         assert_eq!(Fault::numbered(fault.number()), Some(fault));
     }
     assert_eq!(Fault::numbered(0), None);
-    assert_eq!(Fault::numbered(29), None);
+    assert_eq!(Fault::numbered(30), None);
 }
 
 fn fault(head: &str) -> Option<Fault> {
@@ -87,6 +87,8 @@ fn request_lines_have_one_form() {
     ] {
         assert_eq!(fault(&format!("{line}\r\n\r\n")), None, "{line:?}");
     }
+    let longest = "M".repeat(32);
+    assert_eq!(fault(&format!("{longest} / HTTP/1.1\r\n\r\n")), None);
     let table = [
         ("GET /\r\n", Fault::Http09),
         ("GET /\n", Fault::Http09),
@@ -95,7 +97,7 @@ fn request_lines_have_one_form() {
         (" GET / HTTP/1.1\r\n", Fault::Method),
         ("\u{16}\u{3}\u{1}", Fault::Method),
         ("G{T / HTTP/1.1\r\n", Fault::Method),
-        ("THISMETHODISLONGERTHANANYMETHODIS ", Fault::Method),
+        ("THISMETHODISLONGERTHANANYMETHODIS ", Fault::MethodTooLong),
         ("GET  / HTTP/1.1\r\n", Fault::Target),
         ("GET a HTTP/1.1\r\n", Fault::Target),
         ("GET * HTTP/1.1\r\n", Fault::Target),
@@ -339,7 +341,7 @@ fn trailers_of_http2_are_bounded_alike() {
             let value = "y".repeat(bytes - 5);
             trailers.append("x", HeaderValue::from_str(&value).unwrap());
         }
-        BOUNDS.exceeded_by_trailers(&trailers)
+        BOUNDS.trailers().exceeded_by(&trailers)
     };
     assert_eq!(section(&[100; 4]), None);
     assert_eq!(section(&[400]), None);
@@ -356,6 +358,7 @@ fn faults_of_one_kind_have_one_code() {
     assert_eq!(code(Fault::Trailer), Code::BadTrailer);
     assert_eq!(code(Fault::FoldedLine), Code::BadHeader);
     assert_eq!(code(Fault::Http09), Code::BadRequestLine);
+    assert_eq!(code(Fault::MethodTooLong).row().status, 501);
     assert_eq!(code(Fault::Version).row().status, 505);
     assert_eq!(code(Fault::TargetTooLong).row().status, 414);
     for (fault, own) in [
@@ -371,7 +374,7 @@ fn faults_of_one_kind_have_one_code() {
 #[test]
 fn a_response_whose_length_is_said_twice_is_not_certain() {
     let verdict = |fields: &[(&'static str, &'static str)]| {
-        let mut headers = http::HeaderMap::new();
+        let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }

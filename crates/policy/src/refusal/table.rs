@@ -39,6 +39,7 @@ pub(super) const ALL: &[Code] = &[
     Code::Internal,
     Code::KeysUnavailable,
     Code::MethodNotAllowed,
+    Code::MethodTooLong,
     Code::MockNoExample,
     Code::MockUnacceptable,
     Code::NoEndpoint,
@@ -284,6 +285,11 @@ pub(super) fn row(code: Code) -> &'static Row {
             "method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "http_request_denied",
             "The method is not allowed here",
             "Routes have this path, but none has this method; `Allow` lists those that work.",
+        ) },
+        Code::MethodTooLong => const { &new(
+            "method-too-long", StatusCode::NOT_IMPLEMENTED, "http_request_error",
+            "The method of this request is too long",
+            "Methods in HTTP/1 have at most 32 bytes. The connection is closed.",
         ) },
         Code::MockNoExample => const { &new(
             "mock-no-example", StatusCode::NOT_IMPLEMENTED, "proxy_internal_response",

@@ -7,7 +7,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Frame, SizeHint};
-use weir_policy::framing::{Bounds, Fault};
+use weir_policy::framing::{Fault, TrailerBounds};
 
 /// The body of a message that came on an HTTP/2 stream.
 #[derive(Debug)]
@@ -17,13 +17,11 @@ pub struct StreamBody {
     left: Option<u64>,
     /// Whether all data has come; trailers may still.
     data_ended: bool,
-    /// What its trailers may have.
-    bounds: Bounds,
 }
 
 impl StreamBody {
     /// Of a message with these fields.
-    pub(crate) fn new(headers: &HeaderMap, incoming: RecvStream, bounds: Bounds) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, incoming: RecvStream) -> Self {
         let declared = headers.get(CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         let left = match incoming.is_end_stream() {
@@ -34,12 +32,13 @@ impl StreamBody {
             incoming,
             left,
             data_ended: false,
-            bounds,
         }
     }
 
+    /// The next of it; trailers over these bounds break it.
     pub(crate) fn poll_frame<E: From<Fault> + From<h2::Error>>(
         &mut self,
+        bounds: TrailerBounds,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         if !self.data_ended {
@@ -56,7 +55,7 @@ impl StreamBody {
         let Some(trailers) = ready!(self.incoming.poll_trailers(cx))? else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(match self.bounds.exceeded_by_trailers(&trailers) {
+        Poll::Ready(Some(match bounds.exceeded_by(&trailers) {
             Some(fault) => Err(fault.into()),
             None => Ok(Frame::trailers(trailers)),
         }))

@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::body::{EndpointError, StreamBody};
+use crate::http1::BOUNDS;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -34,7 +35,8 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, EndpointError>>> {
-        self.get_mut().stream.poll_frame(cx)
+        let bounds = BOUNDS.trailers();
+        self.get_mut().stream.poll_frame(bounds, cx)
     }
 
     fn is_end_stream(&self) -> bool {

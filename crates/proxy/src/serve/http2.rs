@@ -17,7 +17,7 @@ use http::header::{
 };
 use http::{Method, Request, Response};
 use http_body::Body;
-use weir_policy::framing;
+use weir_policy::framing::TrailerBounds;
 
 use super::service::{Answer, ConnectionService};
 use super::streams::StreamExec;
@@ -33,7 +33,7 @@ pub(super) struct Http2<A> {
     service: ConnectionService<A>,
     streams: StreamExec,
     /// What trailers of requests may have.
-    framing: framing::Bounds,
+    trailers: TrailerBounds,
     /// It is to take no new streams once it stands.
     leaves: bool,
 }
@@ -57,7 +57,7 @@ impl<A: Answer> Http2<A> {
                 worker: Rc::clone(worker),
                 idle: bounds.idle_timeout,
             },
-            framing: bounds.framing(),
+            trailers: bounds.framing().trailers(),
             leaves: false,
         }
     }
@@ -101,7 +101,7 @@ impl<A: Answer> Http2<A> {
             (Inbound::from(Bytes::new()), Some((handover, incoming)))
         } else {
             (
-                Inbound::of_stream(&head.headers, incoming, self.framing),
+                Inbound::of_stream(&head.headers, incoming, self.trailers),
                 None,
             )
         };

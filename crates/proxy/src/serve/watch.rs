@@ -148,8 +148,13 @@ impl Watch {
                     return Poll::Ready(Verdict::Sleep);
                 }
                 Phase::Idle => {
-                    let left = self.connection.is_leaving();
-                    let reason = if left { "drained" } else { "idle" };
+                    let reason = if self.connection.is_leaving() {
+                        "drained"
+                    } else if self.connection.exchanges.get() == 0 {
+                        "header-timeout"
+                    } else {
+                        "idle"
+                    };
                     self.closing = Some((reason, now + clock::nanos(SHUT_DOWN_TIME_MAX)));
                     return Poll::Ready(Verdict::ShutDown);
                 }
