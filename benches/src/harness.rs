@@ -233,7 +233,11 @@ fn tools(options: &Options) -> Result<Tools> {
         load: directory.join("weir-load"),
         origin: directory.join("weir-bench-origin"),
         weir: absolute(&options.weir_dir)?,
-        other_weir: options.other_weir_dir.as_deref().map(absolute).transpose()?,
+        other_weir: options
+            .other_weir_dir
+            .as_deref()
+            .map(absolute)
+            .transpose()?,
         peers: absolute(&options.peers_dir)?,
         envoy: absolute(&options.envoy)?,
     };

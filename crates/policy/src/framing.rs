@@ -29,6 +29,8 @@ pub enum Fault {
     ChunkExtension,
     /// The extension of a chunk is longer than any is taken.
     ChunkExtensionTooLong,
+    /// The extensions of all chunks are much more than their data.
+    ChunkExtensionsTooLarge,
     /// The size of a chunk is not 1 to 16 hexadecimal digits, alone on its line.
     ChunkSize,
     /// A transfer coding other than `chunked`, or after it.
@@ -83,11 +85,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, alphabetically.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 30] = [
         Fault::BareLineFeed,
         Fault::ChunkEnd,
         Fault::ChunkExtension,
         Fault::ChunkExtensionTooLong,
+        Fault::ChunkExtensionsTooLarge,
         Fault::ChunkSize,
         Fault::CodingUnknown,
         Fault::CodingInHttp10,
@@ -140,6 +143,7 @@ impl Fault {
             | Fault::SpaceBeforeColon => Code::BadHeader,
             Fault::ChunkEnd | Fault::ChunkExtension | Fault::ChunkSize => Code::BadChunk,
             Fault::ChunkExtensionTooLong => Code::ChunkExtensionTooLong,
+            Fault::ChunkExtensionsTooLarge => Code::ChunkExtensionsTooLarge,
             Fault::CodingUnknown
             | Fault::CodingInHttp10
             | Fault::CodingTwice
@@ -167,6 +171,7 @@ impl Fault {
         matches!(
             self,
             Fault::ChunkExtensionTooLong
+                | Fault::ChunkExtensionsTooLarge
                 | Fault::MethodTooLong
                 | Fault::TargetTooLong
                 | Fault::TooLarge
@@ -184,6 +189,7 @@ impl Fault {
             Fault::ChunkEnd => "the data of a chunk is not followed by CRLF",
             Fault::ChunkExtension => "a chunk extension holds a byte that it may not",
             Fault::ChunkExtensionTooLong => "a chunk extension is longer than 256 bytes",
+            Fault::ChunkExtensionsTooLarge => "the chunk extensions are much more than the data",
             Fault::ChunkSize => "a chunk size is not 1 to 16 hexadecimal digits alone on its line",
             Fault::CodingUnknown => "a transfer coding other than `chunked`",
             Fault::CodingInHttp10 => "`Transfer-Encoding` in an HTTP/1.0 request",

@@ -65,6 +65,8 @@ pub enum Code {
     BreakerOpen,
     /// The extension of a chunk is longer than any is taken.
     ChunkExtensionTooLong,
+    /// The extensions of all chunks are much more than their data.
+    ChunkExtensionsTooLarge,
     /// A claim of the token does not allow this.
     ClaimDenied,
     /// No connection to an endpoint could be made.

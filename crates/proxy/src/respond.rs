@@ -125,6 +125,7 @@ fn closes(code: Code) -> bool {
             | Code::BodyTooLarge
             | Code::BodyTooSlow
             | Code::ChunkExtensionTooLong
+            | Code::ChunkExtensionsTooLarge
             | Code::OpenapiBodyTooLarge
             | Code::TrailersTooLarge
             | Code::TrailersTooMany

@@ -237,6 +237,7 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let extension = |bytes: usize| format!("1;{}\r\nx\r\n", "e".repeat(bytes));
     let long = extension(257);
+    let many = extension(256).repeat(65);
     let table = [
         "zz\r\n",
         "-1\r\n",
@@ -254,6 +255,7 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
     .into_iter()
     .chain([
         (&*long, "chunk-extension-too-long"),
+        (&*many, "chunk-extensions-too-large"),
         ("0\r\nX-A : b\r\n\r\n", "bad-trailer"),
         ("0\r\nX-A: b\n\r\n", "bad-trailer"),
         ("0\r\n\n", "bad-trailer"),
@@ -274,19 +276,19 @@ async fn malformed_chunks_are_refused_and_nothing_after_them_is_read() {
     for line in gateway.access_log() {
         let code = line["reason"].as_str().unwrap();
         let ended = match code {
-            "chunk-extension-too-long" => "refused",
+            "chunk-extension-too-long" | "chunk-extensions-too-large" => "refused",
             _ => "client-invalid",
         };
         assert_eq!(line["termination"], ended, "{line}");
     }
     upstream.forget_requests();
-    let sent = format!("{head}{}0\r\n\r\n", extension(256));
+    let sent = format!("{head}{}0\r\n\r\n", extension(256).repeat(64));
     let fits = raw(gateway.web(), sent, Duration::from_millis(500)).await;
     assert_eq!(fits.status(), Some(200), "{}", fits.text());
     let labels = [("listener", "web"), ("reason", "refused")];
     weir_testkit::eventually::eventually(DEADLINE, async || {
         let metrics = gateway.metrics().await;
-        metrics.sum("weir_listener_connections_closed_total", &labels) >= 15.0
+        metrics.sum("weir_listener_connections_closed_total", &labels) >= 16.0
     })
     .await;
 }

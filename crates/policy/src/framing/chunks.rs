@@ -15,6 +15,8 @@ pub struct Chunks {
     count: u32,
     fields: u32,
     trailer_bytes: u32,
+    /// Bytes of extensions that no data has made up for.
+    extension_bytes: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,7 @@ impl Default for Chunks {
             count: 0,
             fields: 0,
             trailer_bytes: 0,
+            extension_bytes: 0,
         }
     }
 }
@@ -131,14 +134,22 @@ impl Chunks {
                 _ if self.count == EXTENSION_BYTES_MAX => {
                     return Err(Fault::ChunkExtensionTooLong);
                 }
+                _ if self.extension_bytes == EXTENSIONS_BYTES_MAX => {
+                    return Err(Fault::ChunkExtensionsTooLarge);
+                }
                 _ => {
                     self.count += 1;
+                    self.extension_bytes += 1;
                     At::Extension
                 }
             },
             At::SizeEnd => match (byte, self.left) {
                 (b'\n', 0) => At::Trailer,
-                (b'\n', _) => At::Data,
+                (b'\n', bytes) => {
+                    let paid = u32::try_from(bytes.saturating_mul(2)).unwrap_or(u32::MAX);
+                    self.extension_bytes = self.extension_bytes.saturating_sub(paid);
+                    At::Data
+                }
                 _ => return Err(Fault::LoneCarriageReturn),
             },
             // `read` takes data itself.
@@ -212,3 +223,7 @@ impl Chunks {
 const SIZE_DIGITS_MAX: u32 = 16;
 /// Bytes of the extension of one chunk: a signature of a cloud's upload has 81.
 const EXTENSION_BYTES_MAX: u32 = 256;
+/// Bytes of all extensions of a body, beyond two for each byte of data (RFC 9112, section 7.1.1,
+/// asks for a bound of the total): tiny chunks with long extensions make a small body of a large
+/// request.
+const EXTENSIONS_BYTES_MAX: u32 = 16 * 1024;

@@ -23,7 +23,7 @@ fn numbers_are_those_of_the_list() {
         assert_eq!(Fault::numbered(fault.number()), Some(fault));
     }
     assert_eq!(Fault::numbered(0), None);
-    assert_eq!(Fault::numbered(30), None);
+    assert_eq!(Fault::numbered(31), None);
 }
 
 fn fault(head: &str) -> Option<Fault> {
@@ -279,6 +279,22 @@ fn a_chunked_body_ends_after_its_last_line() {
         chunked(&extension(257)),
         Read::Broken(258, Fault::ChunkExtensionTooLong)
     );
+    // A byte of data and 256 of its extension, of which it makes up for two.
+    let chunk = format!("1;{}\r\nx\r\n", "e".repeat(256));
+    let most = (16 * 1024 - 256) / 254;
+    let body = |chunks: usize| format!("{}0\r\n\r\n", chunk.repeat(chunks));
+    let whole = body(most + 1);
+    assert_eq!(chunked(&whole), Read::Whole(whole.len()));
+    let room = 16 * 1024 - (most + 1) * 254;
+    assert_eq!(
+        chunked(&body(most + 2)),
+        Read::Broken(
+            (most + 1) * chunk.len() + 2 + room,
+            Fault::ChunkExtensionsTooLarge
+        )
+    );
+    let upload = format!("4000;{}\r\n{}\r\n", "e".repeat(256), "x".repeat(0x4000)).repeat(200);
+    assert_eq!(chunked(&upload), Read::All);
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) const ALL: &[Code] = &[
     Code::BodyTooSlow,
     Code::BreakerOpen,
     Code::ChunkExtensionTooLong,
+    Code::ChunkExtensionsTooLarge,
     Code::ClaimDenied,
     Code::ConnectFailed,
     Code::ConnectRefused,
@@ -200,6 +201,12 @@ pub(super) fn row(code: Code) -> &'static Row {
             "A chunk extension of this request is too long",
             "Extensions of chunks are read over and may have 256 bytes each. The connection is \
              closed.",
+        ) },
+        Code::ChunkExtensionsTooLarge => const { &new(
+            "chunk-extensions-too-large", StatusCode::BAD_REQUEST, "http_request_error",
+            "The chunk extensions of this request are too large",
+            "All extensions of a body may have 16 KiB beyond two bytes for each byte of data. The \
+             connection is closed.",
         ) },
         Code::ClaimDenied => const { &new(
             "claim-denied", StatusCode::FORBIDDEN, "http_request_denied",

@@ -1,5 +1,5 @@
-//! Documents that were in force a moment ago. Whoever lets go of one last frees all of it, which takes
-//! milliseconds where it is large: that should not be a worker with requests to answer.
+//! Documents that were in force a moment ago. Whoever lets go of one last frees all of it, which
+//! takes milliseconds where it is large: that should not be a worker with requests to answer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
