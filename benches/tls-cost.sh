@@ -37,14 +37,15 @@ finish() {
 trap finish EXIT
 
 declare -A size=([1k]=1024 [100k]=102400 [1m]=1048576)
-mkdir "$dir/logs" "$dir/conf"
+# What the gateway reads has directories of its own, which it watches: the origin opens files in another.
+mkdir "$dir/logs" "$dir/conf" "$dir/tls"
 for body in "${bodies[@]}"; do head -c "${size[$body]}" /dev/urandom > "$dir/$body"; done
 key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2)
 openssl req -x509 "${key[@]}" -keyout "$dir/ca.key" -out "$dir/ca.pem" -subj /CN=authority \
   2>/dev/null
-openssl req "${key[@]}" -keyout "$dir/tls.key" -out "$dir/tls.csr" -subj /CN=localhost 2>/dev/null
+openssl req "${key[@]}" -keyout "$dir/tls/tls.key" -out "$dir/tls.csr" -subj /CN=localhost 2>/dev/null
 openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca.key" -CAcreateserial \
-  -days 2 -extfile <(echo subjectAltName=DNS:localhost) -out "$dir/tls.pem" 2>/dev/null
+  -days 2 -extfile <(echo subjectAltName=DNS:localhost) -out "$dir/tls/tls.pem" 2>/dev/null
 cat > "$dir/origin.conf" <<CONF
 daemon off; worker_processes 1; error_log $dir/error.log; pid $dir/origin.pid;
 events { worker_connections 4096; }
@@ -56,7 +57,7 @@ listeners:
   clear: { bind: "127.0.0.1:18411" }
   secure:
     bind: "127.0.0.1:18412"
-    tls: { certificates: [{ cert: "$dir/tls.pem", key: "$dir/tls.key" }] }
+    tls: { certificates: [{ cert: "$dir/tls/tls.pem", key: "$dir/tls/tls.key" }] }
 services:
   origin: { endpoints: ["127.0.0.1:18410"] }
 routes:
