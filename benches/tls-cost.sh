@@ -37,7 +37,8 @@ finish() {
 trap finish EXIT
 
 declare -A size=([1k]=1024 [100k]=102400 [1m]=1048576)
-# What the gateway reads has directories of its own, which it watches: the origin opens files in another.
+# What the gateway reads has directories of its own, which it watches: the origin opens files in
+# another.
 mkdir "$dir/logs" "$dir/conf" "$dir/tls"
 for body in "${bodies[@]}"; do head -c "${size[$body]}" /dev/urandom > "$dir/$body"; done
 key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2)

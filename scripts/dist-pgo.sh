@@ -4,7 +4,8 @@
 # minutes. The binaries are in target/dist-pgo; docs/decisions/0017 has what it is worth.
 #
 # Needs a profile tool of the compiler's LLVM: that of rustup's component llvm-tools, or llvm-profdata
-# of Debian's package of that version. LLVM_PROFDATA names another.
+# of Debian's package of that version. LLVM_PROFDATA names another; SECONDS_EACH (default 2) is how long
+# each scenario runs, twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,7 +44,6 @@ build target/pgo/guided "-Cprofile-use=$PWD/target/pgo/weir.profdata"
 
 mkdir -p target/dist-pgo
 for program in weir weir-gateway weir-sidecar weir-control-plane weir-sample-services; do
-  [ -x "target/pgo/guided/$host/dist/$program" ] || continue
   cp --remove-destination "target/pgo/guided/$host/dist/$program" target/dist-pgo/
 done
 ls -l target/dist-pgo
