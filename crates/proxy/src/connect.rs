@@ -17,7 +17,7 @@ use crate::happenings;
 use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Turn, Wait};
 use crate::proxy_protocol::{self, Announcement, Ends};
 use crate::record::ServiceMetrics;
-use crate::wire::{Socket, Wire};
+use crate::wire::Socket;
 use crate::worker::Installed;
 use crate::{http1, http2};
 
@@ -251,7 +251,7 @@ async fn open(opening: Opening, plan: &Plan<'_>) -> Result<Line, ConnectError> {
     }
     let counted = Counted::new(opening.done(), plan);
     if lane.http2 {
-        let connection = http2::Connection::start(Wire::new(socket), counted).await?;
+        let connection = http2::Connection::start(socket, counted).await?;
         Ok(Line::H2(lane.share(connection)))
     } else {
         let connection = http1::Connection::new(socket, counted);

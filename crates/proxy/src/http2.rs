@@ -29,7 +29,7 @@ use crate::connect::Counted;
 use crate::http1::Unanswered;
 use crate::interim::Relay;
 use crate::upgrade::StreamIo;
-use crate::wire::Wire;
+use crate::wire::{Socket, Wire};
 
 mod body;
 mod life;
@@ -56,9 +56,9 @@ impl Connection {
     ///
     /// # Errors
     /// The socket takes nothing.
-    pub(crate) async fn start(wire: Wire, counted: Counted) -> Result<Rc<Self>, h2::Error> {
+    pub(crate) async fn start(socket: Socket, counted: Counted) -> Result<Rc<Self>, h2::Error> {
         let meter = Rc::default();
-        let wire = wire.coalescing().with_meter(Rc::clone(&meter));
+        let wire = Wire::new(socket, Rc::clone(&meter));
         let (sender, connection) = builder().handshake(wire).await?;
         let signs = Rc::<Signs>::default();
         life::spawn(connection, Rc::clone(&signs), meter, counted);

@@ -360,11 +360,9 @@ fn serve(
         connection.leave(leaving);
     }
     let http = if connection.http2 {
-        let wire = Wire::new(socket)
+        let wire = Wire::new(socket, Rc::clone(&connection.meter))
             .with_prefix(prefix)
-            .with_meter(Rc::clone(&connection.meter))
-            .guarded()
-            .coalescing();
+            .guarded();
         Http::h2(&connection.worker, wire, service, connection.entry.bounds)
     } else {
         Http::h1(socket, prefix, service)

@@ -1,5 +1,10 @@
 //! Sockets, and the byte stream under h2: a TCP or TLS socket, with what was read to recognise the
 //! protocol put back in front, a meter of progress, and coalesced writes.
+//!
+//! The h2 library writes and flushes behind each frame of data that is not tiny. A [`Wire`] keeps
+//! what it is given and tells the library that it has gone; once every task that was ready has had
+//! its turn, it leaves in one write, and one TLS record: the frames of all streams that had
+//! something to say.
 
 use std::cell::Cell;
 use std::io;
@@ -133,6 +138,21 @@ pub(crate) struct Meter {
     abuse: Cell<Option<Abuse>>,
     /// Since when it is only waited for the client to close, nanoseconds; 0 for not.
     lingers_since: Cell<u64>,
+    /// Whose turn it is when an HTTP/2 connection has something to write.
+    turn: Cell<Turn>,
+}
+
+/// Who goes first when an HTTP/2 connection has something to write.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Every other task that is ready: what they produce joins the same write.
+    Others,
+    /// The same; the task that drives the connection is polled again behind them.
+    Waits,
+    /// They have been, or it is the greeting, behind which the library does not flush again. It
+    /// writes.
+    #[default]
+    Mine,
 }
 
 /// What a client did wrong on an HTTP/1 connection.
@@ -182,6 +202,22 @@ impl Meter {
     /// What the client did too often.
     pub(crate) fn abuse(&self) -> Option<Abuse> {
         self.abuse.get()
+    }
+
+    /// The task that drives an HTTP/2 connection is polled. To be said before its library is.
+    pub(crate) fn polled(&self) {
+        if self.turn.get() == Turn::Waits {
+            self.turn.set(Turn::Mine);
+        }
+    }
+
+    /// Whether the task that drives a connection, which is being polled, is to write later.
+    fn lets_others_go_first(&self, cx: &Context<'_>) -> bool {
+        if self.turn.get() == Turn::Others {
+            self.turn.set(Turn::Waits);
+            cx.waker().wake_by_ref();
+        }
+        self.turn.get() == Turn::Waits
     }
 
     fn abused(&self, abuse: Abuse) {
@@ -234,35 +270,60 @@ impl Meter {
     }
 }
 
-/// A socket as h2 gets it.
+/// A socket as h2 gets it. Its driver says when a poll begins ([`Meter::polled`]).
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,
     prefix: Bytes,
-    meter: Option<Rc<Meter>>,
+    meter: Rc<Meter>,
     guard: Option<Box<Guard>>,
-    turn: Turn,
+    held: Held,
 }
 
-/// Whether the next write lets other tasks go first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// Writes at once, always.
-    Always,
-    /// Has let the others go first, writes now.
-    Mine,
-    /// Lets the others go first: what they produce joins the same write.
-    Others,
+/// What h2 has written and the socket has not taken, at most [`HELD_BYTES_MAX`].
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// So many of them are gone.
+    gone: usize,
+}
+
+impl Held {
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.gone..]
+    }
+
+    /// Takes all of it, or nothing where there is no room.
+    fn take(&mut self, bufs: &[io::IoSlice<'_>], total: usize) -> bool {
+        if self.bytes.len() + total > HELD_BYTES_MAX {
+            return false;
+        }
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(HELD_BYTES_MAX);
+        }
+        for buf in bufs {
+            self.bytes.extend_from_slice(buf);
+        }
+        true
+    }
+
+    /// So many more are gone. With the last of them the memory is.
+    fn went(&mut self, count: usize) {
+        self.gone += count;
+        if self.gone == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket, meter: Rc<Meter>) -> Self {
         Self {
             socket,
             prefix: Bytes::new(),
-            meter: None,
+            meter,
             guard: None,
-            turn: Turn::Always,
+            held: Held::default(),
         }
     }
 
@@ -272,44 +333,50 @@ impl Wire {
         self
     }
 
-    pub(crate) fn with_meter(mut self, meter: Rc<Meter>) -> Self {
-        self.meter = Some(meter);
-        self
-    }
-
     /// Ends the connection of an HTTP/2 client that floods.
     pub(crate) fn guarded(mut self) -> Self {
         self.guard = Some(Box::new(Guard::new()));
         self
     }
 
-    /// Lets every task that is ready go first before it writes, so that the frames of many HTTP/2
-    /// streams leave in one write.
-    pub(crate) fn coalescing(mut self) -> Self {
-        self.turn = Turn::Others;
-        self
+    pub(crate) fn meter(&self) -> &Rc<Meter> {
+        &self.meter
     }
 
-    fn yields(&mut self, cx: &Context<'_>) -> bool {
-        if self.turn == Turn::Others {
-            self.turn = Turn::Mine;
-            cx.waker().wake_by_ref();
-            return true;
+    /// Writes what is held, and behind it as much of `bufs` as the socket takes: says how much.
+    fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let held = self.held.left().len();
+            if held == 0 && bufs.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let mut pieces = [io::IoSlice::new(&[]); PIECES_MAX];
+            pieces[0] = io::IoSlice::new(self.held.left());
+            let more = bufs.len().min(PIECES_MAX - 1);
+            pieces[1..=more].copy_from_slice(&bufs[..more]);
+            let pieces = &pieces[usize::from(held == 0)..=more];
+            let written = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
+            let Poll::Ready(written) = written else {
+                self.meter.wrote(None);
+                return Poll::Pending;
+            };
+            let count = written?;
+            self.meter.wrote(Some(count));
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if let Some(guard) = &mut self.guard {
+                guard.wrote(pieces.iter().map(|piece| &**piece), count, &self.meter);
+            }
+            self.held.went(count.min(held));
+            if count > held {
+                return Poll::Ready(Ok(count - held));
+            }
         }
-        false
-    }
-
-    fn wrote(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if self.turn == Turn::Mine && result.is_ready() {
-            self.turn = Turn::Others;
-        }
-        if let Some(meter) = &self.meter {
-            meter.wrote(match &result {
-                Poll::Ready(result) => Some(*result.as_ref().unwrap_or(&0)),
-                Poll::Pending => None,
-            });
-        }
-        result
     }
 }
 
@@ -333,10 +400,10 @@ impl AsyncRead for Wire {
             }
         }
         let read = &buf.filled()[before..];
-        if let (false, Some(meter)) = (read.is_empty(), &this.meter) {
-            meter.read();
+        if !read.is_empty() {
+            this.meter.read();
             if let Some(guard) = &mut this.guard {
-                guard.read(read, &mut this.socket, meter, cx)?;
+                guard.read(read, &mut this.socket, &this.meter, cx)?;
             }
         }
         Poll::Ready(Ok(()))
@@ -345,19 +412,11 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.yields(cx) {
-            return Poll::Pending;
-        }
-        let result = Pin::new(&mut self.socket).poll_write(cx, buf);
-        let this = &mut *self;
-        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut this.guard) {
-            guard.wrote([buf], *count, this.meter.as_deref());
-        }
-        self.wrote(result)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -365,27 +424,38 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.yields(cx) {
-            return Poll::Pending;
+        let total = bufs.iter().map(|buf| buf.len()).sum();
+        if self.held.take(bufs, total) {
+            return Poll::Ready(Ok(total));
         }
-        let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        let this = &mut *self;
-        if let (Poll::Ready(Ok(count)), Some(guard)) = (&result, &mut this.guard) {
-            let bufs = bufs.iter().map(|buf| &**buf);
-            guard.wrote(bufs, *count, this.meter.as_deref());
-        }
-        self.wrote(result)
+        self.poll_write_out(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let this = &mut *self;
+        if !this.held.left().is_empty() {
+            if this.meter.lets_others_go_first(cx) {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.poll_write_out(cx, &[]))?;
+            this.meter.turn.set(Turn::Others);
+        }
+        let flushed = Pin::new(&mut this.socket).poll_flush(cx);
+        this.meter.wrote(flushed.is_ready().then_some(0));
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_out(cx, &[]))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+/// As much as a TLS record may have.
+const HELD_BYTES_MAX: usize = 16 * 1024;
+/// What is held, and what h2 writes at once: the head of a frame and its payload.
+const PIECES_MAX: usize = 4;

@@ -2,6 +2,8 @@
 //! when it has been silent for long although streams are open.
 
 use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,9 +44,14 @@ pub(super) fn spawn(
     counted: Counted,
 ) {
     let pings = connection.ping_pong();
+    let progress = Rc::clone(&meter);
     let mut driver = tokio::task::spawn_local(async move {
         let _counted = counted;
-        if let Err(error) = connection.await {
+        let ended = poll_fn(|cx| {
+            meter.polled();
+            Pin::new(&mut connection).poll(cx)
+        });
+        if let Err(error) = ended.await {
             tracing::debug!(%error, "connection to an endpoint ended");
         }
     });
@@ -54,7 +61,7 @@ pub(super) fn spawn(
         tokio::select! {
             biased;
             _ = &mut driver => {}
-            () = watch(pings, &signs, || meter.reads(), PATIENCE) => {
+            () = watch(pings, &signs, || progress.reads(), PATIENCE) => {
                 tracing::debug!("connection to an endpoint is dead");
                 driver.abort();
             }

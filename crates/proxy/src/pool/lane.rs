@@ -177,14 +177,8 @@ impl Lane {
             tokio::task::spawn_local(watch(Rc::downgrade(self), Arc::clone(&self.watch.stir)));
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() >= IDLE_MAX {
-            // The one that was idle for the longest goes.
-            idle.remove(0);
-        }
-        idle.push(Idle {
-            connection,
-            since: now,
-        });
+        let since = now;
+        keep(&mut idle, Idle { connection, since });
         drop(idle);
         self.freed.notify_one();
     }
@@ -366,10 +360,35 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Idle connections kept per endpoint and worker.
-const IDLE_MAX: usize = 128;
+/// Keeps one more. Beyond the bound, the one that was idle for the longest goes.
+fn keep<T>(idle: &mut Vec<T>, one: T) {
+    if idle.len() >= IDLE_MAX {
+        idle.remove(0);
+    }
+    idle.push(one);
+}
+
+/// Idle connections kept per endpoint and worker: as many as a burst may have needed. Fewer would
+/// be made and closed again by every burst, as responses of HTTP/2 clients come in bursts.
+const IDLE_MAX: usize = 1024;
 /// How long a connection may stand idle: shorter than the keep-alive of most servers. Looked at by
 /// the sweep alone, so it may last a sweep's interval longer.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(45);
 /// When a connection has been idle for this long, at most, its endpoint's end is seen at once.
 const WATCHED_AFTER: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::{IDLE_MAX, keep};
+
+    #[test]
+    fn the_longest_idle_goes_when_there_are_too_many() {
+        let mut idle = Vec::new();
+        for one in 0..IDLE_MAX + 3 {
+            keep(&mut idle, one);
+        }
+        assert_eq!(idle.len(), IDLE_MAX);
+        assert_eq!(idle.first(), Some(&3));
+        assert_eq!(idle.last(), Some(&(IDLE_MAX + 2)));
+    }
+}

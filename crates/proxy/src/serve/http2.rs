@@ -24,12 +24,13 @@ use super::streams::StreamExec;
 use crate::body::{Cut, Inbound, Never, Outgoing, Reply, ReplyError};
 use crate::outcome;
 use crate::upgrade::{ClientIo, ClientSide, Handover, StreamIo};
-use crate::wire::Wire;
+use crate::wire::{Meter, Wire};
 use crate::worker::{Bounds, Worker};
 
 /// A connection in HTTP/2.
 pub(super) struct Http2<A> {
     state: State,
+    meter: Rc<Meter>,
     service: ConnectionService<A>,
     streams: StreamExec,
     /// What trailers of requests may have.
@@ -51,6 +52,7 @@ impl<A: Answer> Http2<A> {
         bounds: Bounds,
     ) -> Self {
         Self {
+            meter: Rc::clone(wire.meter()),
             state: State::Greeting(builder(bounds).handshake(wire)),
             service,
             streams: StreamExec {
@@ -64,6 +66,7 @@ impl<A: Answer> Http2<A> {
 
     /// Takes streams until the connection ends.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.meter.polled();
         loop {
             match &mut self.state {
                 State::Greeting(handshake) => {

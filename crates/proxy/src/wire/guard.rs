@@ -55,7 +55,7 @@ impl Guard {
         &mut self,
         pieces: impl IntoIterator<Item = &'a [u8]>,
         mut count: usize,
-        meter: Option<&Meter>,
+        meter: &Meter,
     ) {
         self.received.written(count);
         let Self { sent, goodbye, .. } = self;
@@ -69,7 +69,7 @@ impl Guard {
         }
         // One that goes away in peace says so twice.
         if sent.is_between() && !goodbye.is_empty() {
-            if let (Some(abuse), Some(meter)) = (Abuse::of_goodbye(goodbye), meter) {
+            if let Some(abuse) = Abuse::of_goodbye(goodbye) {
                 meter.abused(abuse);
             }
             goodbye.clear();
