@@ -17,7 +17,7 @@ use crate::happenings;
 use crate::pool::{H1Line, Lane, Line, OpenConnection, Opening, Turn, Wait};
 use crate::proxy_protocol::{self, Announcement, Ends};
 use crate::record::ServiceMetrics;
-use crate::wire::Socket;
+use crate::wire::{Socket, Tcp};
 use crate::worker::Installed;
 use crate::{http1, http2};
 
@@ -269,7 +269,7 @@ async fn socket(lane: &Lane, plan: &Plan<'_>) -> Result<Socket, ConnectError> {
     let Some((config, name)) = tls_of(lane, plan)? else {
         return Ok(Socket::Plain(stream));
     };
-    let connected = TlsConnector::from(config).connect(name, stream).await;
+    let connected = TlsConnector::from(config).connect(name, Tcp(stream)).await;
     let stream = connected.map_err(ConnectError::Tls)?;
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }

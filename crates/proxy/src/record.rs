@@ -266,7 +266,7 @@ impl Ledger {
             endpoint: self
                 .chosen
                 .as_ref()
-                .and_then(|chosen| chosen.member.endpoint.address.parse().ok()),
+                .map(|chosen| &*chosen.member.endpoint.address),
             attempts: self.attempts,
             request_bytes: self.request_bytes(),
             response_bytes: self.response_bytes,

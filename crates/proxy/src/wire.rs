@@ -23,8 +23,10 @@ use crate::clock;
 use crate::pace::Pace;
 
 mod guard;
+mod tcp;
 
 use guard::Guard;
+pub(crate) use tcp::Tcp;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub(crate) enum Socket {
     /// Clear text.
     Plain(TcpStream),
     /// TLS, either side.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 impl Socket {
@@ -58,7 +60,7 @@ impl Socket {
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Socket::Plain(stream) => stream,
-            Socket::Tls(stream) => stream.get_ref().0,
+            Socket::Tls(stream) => &stream.get_ref().0.0,
         }
     }
 }
@@ -359,7 +361,11 @@ impl Wire {
             let more = bufs.len().min(PIECES_MAX - 1);
             pieces[1..=more].copy_from_slice(&bufs[..more]);
             let pieces = &pieces[usize::from(held == 0)..=more];
-            let written = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
+            let socket = Pin::new(&mut self.socket);
+            let written = match pieces {
+                [one] => socket.poll_write(cx, one),
+                _ => socket.poll_write_vectored(cx, pieces),
+            };
             let Poll::Ready(written) = written else {
                 self.meter.wrote(None);
                 return Poll::Pending;

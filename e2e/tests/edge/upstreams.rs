@@ -213,10 +213,17 @@ async fn endpoints_by_weight_and_by_name() {
         two.addr()
     );
     let gateway = gateway_with(Place::new().arg("--workers=1"), &service).await;
-    for _ in 0..40 {
-        assert_eq!(gateway.get("/x").await.status, 200);
+    for number in 0..40 {
+        assert_eq!(gateway.get(&format!("/{number}")).await.status, 200);
     }
     assert_eq!((one.request_count(), two.request_count()), (10, 30));
+    // The access log has them as they were written.
+    let mut by_name = 0;
+    for number in 0..40 {
+        let line = gateway.logged(&format!("/{number}")).await;
+        by_name += u32::from(line["endpoint"] == format!("localhost:{}", one.port()));
+    }
+    assert_eq!(by_name, 10);
 }
 
 #[tokio::test]

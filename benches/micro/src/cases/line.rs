@@ -1,7 +1,7 @@
 //! One line of the access log into the buffer of its worker.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use weir_telemetry::access_log::{AccessLog, AccessRecord, LogTarget};
 use weir_telemetry::registry::Registry;
@@ -35,7 +35,7 @@ pub(super) fn write() -> Work {
         route: Some("h1.example /api/{tenant}/orders5/{id}"),
         api_version: None,
         service: Some("orders"),
-        endpoint: Some(SocketAddr::from(([10, 0, 0, 5], 5000))),
+        endpoint: Some("10.0.0.5:5000"),
         attempts: 1,
         request_bytes: 0,
         response_bytes: 1024,

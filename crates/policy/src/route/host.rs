@@ -61,16 +61,16 @@ pub fn of<'a>(
     if fields.next().is_some() {
         return Err(HostFault::Several);
     }
+    // RFC 9112, 3.2: whatever the target is, one `Host` stands in a request of HTTP/1.1.
+    if version == Version::HTTP_11 && field.is_none() {
+        return Err(HostFault::Missing);
+    }
     let field = match field {
         // A bare `Host:` is what RFC 9112 wants beside a target without a host.
         Some(value) if value.is_empty() => None,
         Some(value) => Some(parse(value.to_str().map_err(|_| HostFault::Malformed)?)?),
         None => None,
     };
-    // RFC 9112, 3.2: whatever the target is, one `Host` stands in a request of HTTP/1.1.
-    if version == Version::HTTP_11 && headers.get(header::HOST).is_none() {
-        return Err(HostFault::Missing);
-    }
     let target = match authority {
         Some(text) if !text.is_empty() => Some(parse(text)?),
         _ => None,

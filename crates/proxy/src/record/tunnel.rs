@@ -39,7 +39,7 @@ pub(crate) struct TunnelLedger {
     refused: Option<Code>,
     /// How long the last attempt took to connect.
     pub(crate) connect: Option<Duration>,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Box<str>>,
     /// Held until the end: the place at the service, and the endpoint's connection in flight.
     held: Option<(Permit, Chosen)>,
     received_bytes: Cell<u64>,
@@ -96,7 +96,7 @@ impl TunnelLedger {
 
     /// The endpoint that was tried last.
     pub(crate) fn endpoint(&mut self, chosen: &Chosen) {
-        self.endpoint = chosen.member.endpoint.address.parse().ok();
+        self.endpoint = Some(chosen.member.endpoint.address.as_str().into());
     }
 
     /// It is connected.
@@ -145,7 +145,7 @@ impl TunnelLedger {
             termination: self.termination,
             reason: self.refused.map(Code::as_str),
             service: self.service.as_deref(),
-            endpoint: self.endpoint,
+            endpoint: self.endpoint.as_deref(),
             attempts: self.attempts,
             request_bytes: self.received_bytes.get(),
             response_bytes: self.sent_bytes.get(),

@@ -20,7 +20,7 @@ use crate::peek::PeekError;
 use crate::proxy_protocol::{self, ReceiveError};
 use crate::record::TunnelLedger;
 use crate::tunnel::Tunnel;
-use crate::wire::Socket;
+use crate::wire::{Socket, Tcp};
 use crate::worker::{Entry, Worker};
 use weir_config::service::Protocol;
 
@@ -106,7 +106,7 @@ pub(super) async fn greet(
             http2: speaks_http2(entry, http2),
         }));
     };
-    let handshake = Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream));
+    let handshake = Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(Tcp(stream)));
     let stream = match tokio::time::timeout(TLS_TIMEOUT, handshake).await {
         Err(_) => {
             entry.metrics.handshake_failed(worker.index, "timeout");

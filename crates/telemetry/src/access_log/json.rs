@@ -1,6 +1,7 @@
 //! Writes one JSON object into a byte buffer: no allocation, valid for any bytes.
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use crate::address_text::AddressText;
 
@@ -50,8 +51,8 @@ impl<'a> JsonLine<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn address(&mut self, key: &'static [u8], value: impl Into<AddressText>) {
-        self.raw_text(key, value.into().as_bytes());
+    pub(super) fn address(&mut self, key: &'static [u8], value: IpAddr) {
+        self.raw_text(key, AddressText::from(value).as_bytes());
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! What is known about a finished request, and the line it becomes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::json::{JsonLine, key};
 use crate::termination::Termination;
@@ -44,8 +44,8 @@ pub struct AccessRecord<'a> {
     pub api_version: Option<&'a str>,
     /// Name of the service, as configuration has names: nothing in it needs an escape.
     pub service: Option<&'a str>,
-    /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    /// Address of the endpoint of the last attempt, as configuration or discovery has it.
+    pub endpoint: Option<&'a str>,
     /// Attempts made.
     pub attempts: u32,
     /// Body bytes received from the client.
@@ -105,9 +105,7 @@ impl AccessRecord<'_> {
         if let Some(service) = self.service {
             line.raw_text(key!("service"), service.as_bytes());
         }
-        if let Some(endpoint) = self.endpoint {
-            line.address(key!("endpoint"), endpoint);
-        }
+        line.optional_text(key!("endpoint"), self.endpoint.map(str::as_bytes));
         line.number(key!("attempts"), u64::from(self.attempts));
         line.number(key!("request_bytes"), self.request_bytes);
         line.number(key!("response_bytes"), self.response_bytes);

@@ -29,7 +29,7 @@ fn record<'a>() -> AccessRecord<'a> {
         route: Some("users"),
         api_version: Some("v2"),
         service: Some("users"),
-        endpoint: Some("[::1]:5000".parse().unwrap()),
+        endpoint: Some("[::1]:5000"),
         attempts: 1,
         request_bytes: 0,
         response_bytes: 42,

@@ -25,8 +25,8 @@ pub struct TunnelRecord<'a> {
     pub reason: Option<&'a str>,
     /// Name of the service.
     pub service: Option<&'a str>,
-    /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    /// Address of the endpoint of the last attempt, as configuration or discovery has it.
+    pub endpoint: Option<&'a str>,
     /// Attempts to connect.
     pub attempts: u32,
     /// Bytes received from the client.
@@ -56,9 +56,7 @@ impl TunnelRecord<'_> {
         line.raw_text(key!("termination"), self.termination.code().as_bytes());
         line.optional_text(key!("reason"), self.reason.map(str::as_bytes));
         line.optional_text(key!("service"), self.service.map(str::as_bytes));
-        if let Some(endpoint) = self.endpoint {
-            line.address(key!("endpoint"), endpoint);
-        }
+        line.optional_text(key!("endpoint"), self.endpoint.map(str::as_bytes));
         line.number(key!("attempts"), u64::from(self.attempts));
         line.number(key!("request_bytes"), self.request_bytes);
         line.number(key!("response_bytes"), self.response_bytes);
