@@ -104,6 +104,10 @@ pub fn run(options: &Options) -> Result<()> {
         cores() >= 2,
         "two cores are needed: one for the proxies, one for the load"
     );
+    ensure!(
+        options.other_weir_dir.is_some() || !options.peers.contains(&Peer::WeirOther),
+        "--peers weir-other needs --other-weir-dir, the directory of that build"
+    );
     process::catch_signals()?;
     pin_to_load_core()?;
     // Inherited by everything that is started: 10,000 connections need as many descriptors.
