@@ -1,7 +1,9 @@
 //! Reloads: nothing under way notices them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::time::Duration;
+use std::fs;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
@@ -114,7 +116,7 @@ impl Stream {
     async fn flows(&mut self) {
         let body = self.answer.body_mut();
         loop {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let frame = tokio::time::timeout(DEADLINE, body.frame()).await.unwrap();
             frame.unwrap().unwrap().into_data().unwrap();
             // What had come before is read without waiting.
@@ -340,3 +342,67 @@ async fn a_gateway_does_not_start_with_a_broken_file_and_says_every_error() {
     }
     assert!(said.contains("weir.yaml:2:"), "{said}");
 }
+
+/// How often any thread of the gateway slept and was woken.
+fn wake_ups(gateway: &Lone) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", gateway.process.id())).unwrap();
+    let statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")));
+    // A thread may have ended since.
+    let switches = statuses.filter_map(|status| {
+        let status = status.ok()?;
+        let mut lines = status.lines();
+        let field = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        field.trim().parse::<u64>().ok()
+    });
+    switches.sum()
+}
+
+#[tokio::test]
+async fn a_busy_neighbour_of_the_document_wakes_nobody() {
+    let document = |body: &str| {
+        format!("routes: [{{ path: /own, respond: {{ status: 200, body: {body} }} }}]")
+    };
+    let gateway = Lone::start(&document("before")).await;
+    assert_eq!(gateway.get("/own").await.text(), "before");
+    let neighbour = gateway.place().directory().join("access.log");
+    let mut log = fs::File::create(&neighbour).unwrap();
+    // What is due at the start, and that a file appeared, is over when a while passes without.
+    let mut before = u64::MAX;
+    eventually(DEADLINE, || {
+        let now = wake_ups(&gateway);
+        let is_quiet = std::mem::replace(&mut before, now) == now;
+        async move { is_quiet }
+    })
+    .await;
+
+    for _ in 0..WRITES {
+        writeln!(log, "GET / 200").unwrap();
+        // Other files of the directory are read all the time as well.
+        fs::read(gateway.place().config()).unwrap();
+        fs::read(&neighbour).unwrap();
+    }
+    let appended = wake_ups(&gateway).saturating_sub(before);
+    assert!(appended < WRITES / 20, "{appended} wake-ups");
+
+    // Closing is heard of, but many times at once.
+    let began = Instant::now();
+    for _ in 0..WRITES {
+        drop(fs::File::create(&neighbour).unwrap());
+        tokio::task::yield_now().await;
+    }
+    let closed = wake_ups(&gateway).saturating_sub(before + appended);
+    let pauses = u64::try_from(began.elapsed().as_millis() / 50).unwrap();
+    assert!(
+        closed < WRITES / 20 + 4 * pauses,
+        "{closed} wake-ups in {pauses} pauses"
+    );
+
+    gateway.rewrite(&document("after"));
+    eventually(DEADLINE, async || {
+        gateway.get("/own").await.text() == "after"
+    })
+    .await;
+    writeln!(log, "still open").unwrap();
+}
+
+const WRITES: u64 = 1_000;

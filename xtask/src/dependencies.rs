@@ -48,6 +48,11 @@ pub const MEMBERS: &[Member] = &[
         must_not_use: IO,
     },
     Member {
+        directory: "crates/files",
+        may_use: &[],
+        must_not_use: &["hyper", "pingora-core"],
+    },
+    Member {
         directory: "crates/identity",
         may_use: &[],
         must_not_use: &["hyper", "pingora-core", "tokio"],
@@ -69,7 +74,7 @@ pub const MEMBERS: &[Member] = &[
     },
     Member {
         directory: "crates/discovery",
-        may_use: &["config"],
+        may_use: &["config", "files"],
         must_not_use: &["pingora-core"],
     },
     Member {
@@ -82,6 +87,7 @@ pub const MEMBERS: &[Member] = &[
             "telemetry",
             "process",
             "discovery",
+            "files",
         ],
         must_not_use: &["pingora-core"],
     },

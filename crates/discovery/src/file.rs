@@ -1,34 +1,26 @@
 //! `file: path`: a YAML or JSON list of endpoints, read again whenever it changes.
 //!
-//! The parent directory is watched, not the file: editors, atomic writers and mounted config maps
-//! replace the file, and a watch on it would follow the old one to its grave. A slow poll stands
-//! behind the watcher for what it cannot see (network file systems, links into other directories).
+//! A slow poll stands behind the watcher for what it cannot see (network file systems, files that
+//! may be read again without a change of content) and keeps the age of the list young.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::io::AsyncReadExt;
-use tokio::sync::Notify;
 use weir_config::bounds::DOCUMENT_BYTES_MAX;
 use weir_config::endpoint::Endpoint;
+use weir_files::FileChanges;
 
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::watch::{self, Publisher, Watch};
 
-/// How long the directory must be quiet before the file is read: writers write in pieces.
-const QUIET: Duration = Duration::from_millis(50);
-/// The longest that a directory which is never quiet can put off reading.
-const QUIET_MAX: Duration = Duration::from_millis(500);
 /// How often the file is read without being told of a change.
 const POLL: Duration = Duration::from_secs(10);
 /// Waits while the file cannot be read: soon at first, because it is often about to be written.
 const RETRY_FLOOR: Duration = Duration::from_millis(100);
 const RETRY_CEILING: Duration = Duration::from_secs(10);
-const _: () = assert!(QUIET.as_millis() < QUIET_MAX.as_millis());
 
 /// Follows the list in `path`.
 pub(crate) fn watch(path: &Path) -> Watch {
@@ -39,79 +31,23 @@ pub(crate) fn watch(path: &Path) -> Watch {
 }
 
 async fn follow(path: PathBuf, publisher: Arc<Publisher>) {
-    let changed = Arc::new(Notify::new());
-    let mut watcher = None;
-    let mut unwatched_told = false;
+    // Watched before the file is read, or a change in between is missed.
+    let mut changes = FileChanges::of(vec![path.clone()]);
     let mut backoff = Backoff::new(RETRY_FLOOR, RETRY_CEILING);
     loop {
-        // The watcher must stand before the file is read, or a change in between is missed.
-        // Without one (too many watches, say) the file is still polled.
-        if watcher.is_none() {
-            match watch_directory(&path, Arc::clone(&changed)) {
-                Ok(made) => watcher = Some(made),
-                Err(error) if !unwatched_told => {
-                    tracing::warn!(path = %path.display(), %error, "file polled, not watched");
-                    unwatched_told = true;
-                }
-                Err(_) => {}
-            }
-        }
-        match read(&path).await {
+        let read = read(&path).await;
+        let is_unreadable = matches!(read, Err(Error::File { .. }));
+        match read {
             Ok(endpoints) => publisher.publish(endpoints),
-            Err(error) => {
-                // The directory may have been replaced under the watcher: watch it anew.
-                if matches!(error, Error::File { .. }) {
-                    watcher = None;
-                }
-                publisher.fail(error);
-            }
+            Err(error) => publisher.fail(error),
         }
-        let wait = match watcher {
-            Some(_) => {
-                backoff.reset();
-                POLL
-            }
-            None => backoff.next(rand::random()),
+        let wait = if is_unreadable {
+            backoff.next(rand::random())
+        } else {
+            backoff.reset();
+            POLL
         };
-        tokio::select! {
-            () = changed.notified() => settle(&changed).await,
-            () = tokio::time::sleep(wait) => {}
-        }
-    }
-}
-
-/// Returns when nothing has changed for a while.
-async fn settle(changed: &Notify) {
-    let quiet = async {
-        while tokio::time::timeout(QUIET, changed.notified())
-            .await
-            .is_ok()
-        {}
-    };
-    // Past the deadline the file is read as it is; a later change wakes us again.
-    let _read_anyway = tokio::time::timeout(QUIET_MAX, quiet).await;
-}
-
-fn watch_directory(path: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        // An error means events were lost: read to be sure.
-        if event.as_ref().map_or(true, is_change) {
-            changed.notify_one();
-        }
-    })?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-/// Whether the event can mean new content; our own reading of the file is an event too.
-fn is_change(event: &Event) -> bool {
-    match event.kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        _ => true,
+        let _changed_or_time = tokio::time::timeout(wait, changes.changed()).await;
     }
 }
 
@@ -243,18 +179,5 @@ mod tests {
             read(&path).await.unwrap_err(),
             Error::FileText { .. }
         ));
-    }
-
-    #[test]
-    fn reading_is_not_a_change() {
-        let kinds = [
-            AccessKind::Open(AccessMode::Read),
-            AccessKind::Close(AccessMode::Read),
-        ];
-        assert!(
-            !kinds
-                .into_iter()
-                .any(|kind| is_change(&Event::new(EventKind::Access(kind))))
-        );
     }
 }

@@ -1,8 +1,6 @@
 //! Where configurations come from: a file, a control plane, or the copy of the last good one.
 
 pub mod certificates;
-pub(crate) mod changes;
 pub mod control_plane;
 pub mod file;
 pub mod last_good;
-mod places;

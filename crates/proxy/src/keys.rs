@@ -15,12 +15,12 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use weir_config::auth::{Algorithm, Jwks};
+use weir_files::FileChanges;
 use weir_policy::auth::{IssuerLive, JWKS_BYTES_MAX, KeysError};
 use weir_policy::snapshot::{Issuer, Snapshot};
 
 use crate::clock;
 use crate::engine::Engine;
-use crate::feed::changes::FileChanges;
 use crate::node::backoff::Backoff;
 use crate::node::state_dir::read_bounded;
 use crate::own::OwnError;

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::changes::FileChanges;
+use weir_files::FileChanges;
+
 use crate::store::Store;
 
 /// Follows the files of the document in force for as long as the process lives.

@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use weir_config::bounds::DOCUMENT_BYTES_MAX;
 use weir_config::{ConfigErrors, Document};
+use weir_files::{FileChanges, settle};
 use weir_policy::compile::compile_with;
 use weir_policy::live::Live;
 use weir_policy::snapshot::Role;
 
-use super::changes::{FileChanges, settle};
 use crate::files::LocalFiles;
 use crate::node::state_dir::{StateDir, read_bounded};
 use crate::store::{Candidate, Store};
