@@ -40,13 +40,17 @@ struct Arguments {
     #[arg(long, default_value_t = 1_000)]
     proxies: usize,
 
+    /// Sizes of fleets, smallest first
+    #[arg(long, value_delimiter = ',', default_values_t = FLEETS)]
+    fleets: Vec<usize>,
+
     /// Directory of `SCALE.md`, in which the chapters of these series are replaced, and of `plots`
     #[arg(long, default_value = "target/scale")]
     out: PathBuf,
 }
 
 /// Sizes of fleets.
-const FLEETS: &[usize] = &[20, 60, 200, 600, 1_000, 2_000];
+const FLEETS: [usize; 6] = [20, 60, 200, 600, 1_000, 2_000];
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -78,11 +82,9 @@ fn main() -> Result<(), Fault> {
         }
     }
     if wants("proxies") {
-        let fleets: Vec<usize> = FLEETS
-            .iter()
-            .copied()
-            .filter(|size| *size <= arguments.proxies)
-            .collect();
+        let mut fleets = arguments.fleets;
+        fleets.retain(|size| *size <= arguments.proxies);
+        fleets.sort_unstable();
         let directory = work.path().join("proxies");
         std::fs::create_dir_all(&directory)?;
         let (fleets, sizes) = control_plane::measure(&effort, &fleets, &directory)?;

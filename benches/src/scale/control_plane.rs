@@ -38,6 +38,10 @@ pub struct Fleet {
     pub proxies: usize,
     /// Processor time for one more proxy to enrol, connect and get everything, milliseconds.
     pub join_cpu_ms: f64,
+    /// What goes to all proxies because of that, bytes before TLS.
+    pub join_bytes: f64,
+    /// Of these, memberships: lines.
+    pub join_memberships: f64,
     /// A document of a hundred routes; median.
     pub small: Change,
     /// A document of a thousand routes; median.
@@ -84,7 +88,7 @@ struct Stand {
     nodes: Vec<Node>,
     events: mpsc::UnboundedReceiver<Event>,
     tell: mpsc::UnboundedSender<Event>,
-    received: Received,
+    received: Arc<Received>,
     serial: u64,
     steal: f64,
 }
@@ -157,23 +161,27 @@ impl Stand {
             nodes: Vec::new(),
             events,
             tell,
-            received: Received::default(),
+            received: Arc::default(),
             serial: 0,
             steal: 0.0,
         })
     }
 
     async fn fleet(&mut self, size: usize) -> Result<Fleet, Fault> {
-        let more = size - self.nodes.len();
+        let more = (size - self.nodes.len()).max(1) as f64;
+        let (bytes, memberships) = self.received();
         let before = self.control_plane.cpu()?;
         self.grow(size).await?;
         let joined = self.control_plane.cpu()?.saturating_sub(before);
+        let (bytes, memberships) = (self.received().0 - bytes, self.received().1 - memberships);
         self.steal = 0.0;
 
         let (rest, rest_consul) = self.rest().await?;
         let mut fleet = Fleet {
             proxies: size,
-            join_cpu_ms: ms(joined) / more.max(1) as f64,
+            join_cpu_ms: ms(joined) / more,
+            join_bytes: bytes as f64 / more,
+            join_memberships: memberships as f64 / more,
             small: Change::default(),
             large: Change::default(),
             membership: Change::default(),
@@ -300,6 +308,12 @@ impl Stand {
         Ok(median(&changes))
     }
 
+    /// Bytes and memberships so far.
+    fn received(&self) -> (u64, u64) {
+        let all = &self.received;
+        (all.bytes.load(Relaxed), all.memberships.load(Relaxed))
+    }
+
     fn drain(&mut self) {
         while self.events.try_recv().is_ok() {}
     }
@@ -307,7 +321,7 @@ impl Stand {
     fn begin(&self) -> io::Result<Measuring> {
         Ok(Measuring {
             cpu: self.control_plane.cpu()?,
-            received: self.received.load(Relaxed),
+            received: self.received().0,
             steal: Steal::now(),
             at: Instant::now(),
         })
@@ -323,7 +337,7 @@ impl Stand {
             last_ms: ms(last.saturating_duration_since(began.at)),
             answered_ms: 0.0,
             cpu_ms: (ms(cpu) - rest * took.as_secs_f64()).max(0.0),
-            bytes: (self.received.load(Relaxed) - began.received) as f64,
+            bytes: (self.received().0 - began.received) as f64,
         })
     }
 

@@ -75,8 +75,14 @@ impl Drop for Node {
     }
 }
 
-/// Bytes of streams that all nodes have received.
-pub type Received = Arc<AtomicU64>;
+/// What all nodes have received on their streams.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Bytes, before TLS.
+    pub bytes: AtomicU64,
+    /// Lines that are memberships.
+    pub memberships: AtomicU64,
+}
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -89,7 +95,7 @@ pub async fn join(
     index: usize,
     service: &str,
     events: mpsc::UnboundedSender<Event>,
-    received: Received,
+    received: Arc<Received>,
 ) -> Result<Node, Fault> {
     let name = format!("scale-{index}");
     let identity = enrol(mesh, &name, service).await?;
@@ -147,7 +153,7 @@ struct Follower {
     link: Link,
     health: watch::Receiver<bool>,
     events: mpsc::UnboundedSender<Event>,
-    received: Received,
+    received: Arc<Received>,
     buffer: Vec<u8>,
 }
 
@@ -161,7 +167,8 @@ impl Follower {
                     let Some(data) = data else { return Ok(()) };
                     let data = data?;
                     stream.flow_control().release_capacity(data.len())?;
-                    self.received.fetch_add(data.len() as u64, Relaxed);
+                    let length = data.len() as u64;
+                    self.received.bytes.fetch_add(length, Relaxed);
                     self.take(&data).await?;
                 }
                 _ = report.tick() => self.report().await?,
@@ -180,6 +187,7 @@ impl Follower {
             match serde_json::from_slice(&line)? {
                 Update::Bundle { .. } | Update::Ping => {}
                 Update::Membership(membership) => {
+                    self.received.memberships.fetch_add(1, Relaxed);
                     let endpoints = &membership.endpoints;
                     let healthy = endpoints.iter().filter(|it| it.healthy).count();
                     let service = membership.service;

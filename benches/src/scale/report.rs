@@ -164,15 +164,17 @@ pub fn control_plane(fleets: &[Fleet], sizes: Sizes) -> Chapter {
     );
     let _ = writeln!(
         text,
-        "| proxies | join, CPU ms each | at rest, CPU ms/s | Consul at rest, CPU ms/s | RSS MB | steal, worst |\n\
-         |---:|---:|---:|---:|---:|---:|"
+        "| proxies | join, CPU ms each | join, KB to all | join, memberships to all | at rest, CPU ms/s | Consul at rest, CPU ms/s | RSS MB | steal, worst |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|"
     );
     for fleet in fleets {
         let _ = writeln!(
             text,
-            "| {} | {:.2} | {:.1} | {:.1} | {:.1} | {:.0} % |",
+            "| {} | {:.2} | {} | {} | {:.1} | {:.1} | {:.1} | {:.0} % |",
             thousands(fleet.proxies as u64),
             fleet.join_cpu_ms,
+            thousands((fleet.join_bytes / 1e3).round() as u64),
+            thousands(fleet.join_memberships.round() as u64),
             fleet.rest_cpu_ms,
             fleet.rest_consul_ms,
             fleet.resident as f64 / MEGABYTE,
