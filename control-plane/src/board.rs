@@ -1,10 +1,14 @@
-//! The membership of every service as nodes are told it: one line per service, with the generation
-//! in which it last changed. A node's stream reads what is newer than it has sent; there is no
-//! queue.
+//! The membership of every service as nodes are told it, with the generation in which it last
+//! changed. A node's stream reads what is newer than it has sent; there is no queue.
+//!
+//! A change is written down first ([`Board::put`]) and told later ([`Board::publish`]), together
+//! with those that were made meanwhile: one generation. What is told is encoded once, and all
+//! streams send the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use weir_config::endpoint::Endpoint;
 use weir_protocol::{Membership, Update};
@@ -12,94 +16,157 @@ use weir_protocol::{Membership, Update};
 /// Who serves what, now.
 #[derive(Debug)]
 pub struct Board {
-    services: Mutex<BTreeMap<String, Entry>>,
+    state: Mutex<State>,
     generation: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    generation: u64,
+    /// What nodes are told.
+    told: BTreeMap<String, Entry>,
+    /// What the next generation changes; never what is told already.
+    pending: BTreeMap<String, Arc<[Endpoint]>>,
+    /// The lines that changed in the newest generation: what nearly every stream asks for.
+    step: Bytes,
+    /// All lines, for nodes that connect; made for the first of them.
+    whole: Option<Bytes>,
 }
 
 #[derive(Debug)]
 struct Entry {
     generation: u64,
     endpoints: Arc<[Endpoint]>,
-    line: Arc<str>,
+    line: Bytes,
 }
 
 impl Default for Board {
     fn default() -> Self {
         let (generation, _) = watch::channel(0);
         Board {
-            services: Mutex::default(),
+            state: Mutex::default(),
             generation,
         }
     }
 }
 
 impl Board {
-    /// Writes down a service's endpoints; does nothing when they are the same as before.
+    /// Writes down a service's endpoints for the next generation; does nothing when they are the
+    /// same as before, and takes back a change that was not told yet.
     pub fn put(&self, service: &str, endpoints: Vec<Endpoint>) {
-        let mut services = self.lock();
-        let same = |entry: &Entry| *entry.endpoints == *endpoints;
-        if services.get(service).is_some_and(same) {
-            return;
+        let mut state = self.lock();
+        let told = state.told.get(service);
+        if told.is_some_and(|entry| *entry.endpoints == *endpoints) {
+            state.pending.remove(service);
+        } else {
+            state.pending.insert(service.to_owned(), endpoints.into());
         }
-        let endpoints: Arc<[Endpoint]> = endpoints.into();
-        let update = Update::Membership(Membership {
-            service: service.to_owned(),
-            endpoints: endpoints.to_vec(),
-        });
-        let generation = *self.generation.borrow() + 1;
-        let line = crate::stream::line(&update);
-        services.insert(
-            service.to_owned(),
-            Entry {
+    }
+
+    /// Whether anything waits for the next generation.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
+    /// Tells what was written down since the last time as one generation; `false` when there is
+    /// nothing to tell.
+    pub fn publish(&self) -> bool {
+        let mut state = self.lock();
+        let pending = std::mem::take(&mut state.pending);
+        if pending.is_empty() {
+            return false;
+        }
+        let generation = state.generation + 1;
+        let mut lines = Vec::with_capacity(pending.len());
+        for (service, endpoints) in pending {
+            let line = crate::stream::line(&Update::Membership(Membership {
+                service: service.clone(),
+                endpoints: endpoints.to_vec(),
+            }));
+            lines.push(line.clone());
+            let entry = Entry {
                 generation,
                 endpoints,
                 line,
-            },
-        );
-        drop(services);
+            };
+            state.told.insert(service, entry);
+        }
+        state.generation = generation;
+        state.step = joined(&lines);
+        state.whole = None;
+        drop(state);
         self.generation.send_replace(generation);
+        true
     }
 
     /// Forgets services that no document names any more.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.lock().retain(|service, _| keep(service));
+        let mut state = self.lock();
+        state.told.retain(|service, _| keep(service));
+        state.pending.retain(|service, _| keep(service));
+        state.whole = None;
     }
 
-    /// Changes with every change of a membership.
+    /// Changes with every generation.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// The lines that changed after `generation`, and the generation now.
+    /// The lines that changed after `generation` (0: all), and the newest generation.
     #[must_use]
-    pub fn since(&self, generation: u64) -> (Vec<Arc<str>>, u64) {
-        let services = self.lock();
-        let lines = services
-            .values()
-            .filter(|entry| entry.generation > generation)
-            .map(|entry| Arc::clone(&entry.line))
-            .collect();
-        let now = services
-            .values()
-            .map(|entry| entry.generation)
-            .max()
-            .unwrap_or(generation);
-        (lines, now.max(generation))
+    pub fn since(&self, generation: u64) -> (Bytes, u64) {
+        let mut state = self.lock();
+        let newest = state.generation;
+        if generation == newest {
+            return (Bytes::new(), newest);
+        }
+        if generation == 0 {
+            let whole = match &state.whole {
+                Some(whole) => whole.clone(),
+                None => joined(state.told.values().map(|entry| &entry.line)),
+            };
+            state.whole = Some(whole.clone());
+            return (whole, newest);
+        }
+        if generation + 1 == newest {
+            return (state.step.clone(), newest);
+        }
+        // A slow node: it gets each service at most once, however often it changed.
+        let changed = |entry: &&Entry| entry.generation > generation;
+        let entries = state.told.values().filter(changed);
+        (joined(entries.map(|entry| &entry.line)), newest)
     }
 
-    /// Every service and its endpoints.
+    /// Every service and its endpoints, as nodes are told.
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, Arc<[Endpoint]>> {
-        let entries = self.lock();
-        entries
-            .iter()
-            .map(|(name, entry)| (name.clone(), Arc::clone(&entry.endpoints)))
+        let state = self.lock();
+        let told = state.told.iter();
+        told.map(|(name, entry)| (name.clone(), Arc::clone(&entry.endpoints)))
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lines one after the other; a single one is not copied.
+fn joined<'a>(lines: impl IntoIterator<Item = &'a Bytes>) -> Bytes {
+    let lines: Vec<&Bytes> = lines.into_iter().collect();
+    match lines.as_slice() {
+        [line] => (*line).clone(),
+        lines => {
+            let length = lines.iter().map(|line| line.len()).sum();
+            let mut all = Vec::with_capacity(length);
+            for line in lines {
+                all.extend_from_slice(line);
+            }
+            all.into()
+        }
     }
 }
 
@@ -107,18 +174,116 @@ impl Board {
 mod tests {
     use super::*;
 
+    fn at(port: u16) -> Vec<Endpoint> {
+        vec![Endpoint::plain(format!("127.0.0.1:{port}"))]
+    }
+
+    /// The services of lines, in order.
+    fn services(lines: &Bytes) -> Vec<String> {
+        let lines = lines.split(|byte| *byte == b'\n');
+        lines
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .map(|update| match update {
+                Update::Membership(membership) => membership.service,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn told(board: &Board, service: &str, port: u16) {
+        board.put(service, at(port));
+        assert!(board.publish());
+    }
+
     #[test]
     fn only_changes_are_told() {
         let board = Board::default();
-        board.put("users", vec![Endpoint::plain("127.0.0.1:1")]);
-        board.put("orders", vec![Endpoint::plain("127.0.0.1:2")]);
+        board.put("users", at(1));
+        board.put("orders", at(2));
+        assert!(board.publish());
         let (lines, seen) = board.since(0);
-        assert_eq!(lines.len(), 2);
-        board.put("users", vec![Endpoint::plain("127.0.0.1:1")]);
-        assert_eq!(board.since(seen).0.len(), 0, "the same again is no change");
+        assert_eq!(services(&lines), ["orders", "users"]);
+        board.put("users", at(1));
+        assert!(!board.publish(), "the same again is no change");
+        assert!(board.since(seen).0.is_empty());
         board.put("users", Vec::new());
+        assert!(board.publish());
         let (lines, _) = board.since(seen);
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].contains("\"users\""));
+        assert_eq!(services(&lines), ["users"]);
+    }
+
+    #[test]
+    fn nothing_is_told_before_it_is_published_and_nothing_is_lost() {
+        let board = Board::default();
+        told(&board, "users", 1);
+        let (_, seen) = board.since(0);
+        board.put("users", at(2));
+        board.put("orders", at(3));
+        assert!(board.has_pending());
+        assert!(board.since(seen).0.is_empty());
+        // A node that connects now has what is told, and gets the rest with everybody.
+        let (lines, joined) = board.since(0);
+        assert_eq!(services(&lines), ["users"]);
+        assert!(board.publish());
+        assert!(!board.has_pending());
+        for before in [seen, joined] {
+            assert_eq!(services(&board.since(before).0), ["orders", "users"]);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_back_in_time_is_not_told() {
+        let board = Board::default();
+        told(&board, "users", 1);
+        board.put("users", Vec::new());
+        board.put("users", at(1));
+        assert!(!board.has_pending());
+        assert!(!board.publish());
+    }
+
+    #[test]
+    fn all_streams_get_the_same_bytes() {
+        let board = Board::default();
+        told(&board, "users", 1);
+        told(&board, "orders", 2);
+        board.put("users", at(3));
+        board.put("orders", at(4));
+        assert!(board.publish());
+        for before in [0, 2] {
+            let (one, other) = (board.since(before).0, board.since(before).0);
+            assert_eq!(services(&one), ["orders", "users"]);
+            assert_eq!(one.as_ptr(), other.as_ptr(), "after generation {before}");
+        }
+    }
+
+    #[test]
+    fn a_slow_node_gets_each_service_once_and_the_newest() {
+        let board = Board::default();
+        told(&board, "users", 1);
+        told(&board, "orders", 2);
+        let (_, seen) = board.since(0);
+        for port in 3..9 {
+            told(&board, "users", port);
+        }
+        let (lines, now) = board.since(seen);
+        assert_eq!(services(&lines), ["users"]);
+        assert!(String::from_utf8_lossy(&lines).contains("127.0.0.1:8"));
+        assert!(board.since(now).0.is_empty());
+    }
+
+    #[test]
+    fn forgotten_services_are_told_to_nobody_who_connects() {
+        let board = Board::default();
+        told(&board, "users", 1);
+        told(&board, "orders", 2);
+        assert_eq!(services(&board.since(0).0), ["orders", "users"]);
+        board.put("users", at(3));
+        board.retain(|service| service == "orders");
+        assert!(!board.has_pending());
+        assert_eq!(services(&board.since(0).0), ["orders"]);
+        // It is told again when it comes back as it was.
+        let (_, seen) = board.since(0);
+        told(&board, "users", 1);
+        assert_eq!(services(&board.since(seen).0), ["users"]);
     }
 }

@@ -92,6 +92,7 @@ pub enum AdmitError {
 pub struct Nodes {
     table: Mutex<Table>,
     changed: watch::Sender<u64>,
+    instances: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -111,9 +112,11 @@ pub struct Presence {
 impl Default for Nodes {
     fn default() -> Self {
         let (changed, _) = watch::channel(0);
+        let (instances, _) = watch::channel(0);
         Nodes {
             table: Mutex::default(),
             changed,
+            instances,
         }
     }
 }
@@ -142,6 +145,7 @@ impl Nodes {
             return Err(AdmitError::Full);
         }
         let report = known.and_then(|known| known.report.clone());
+        let is_instance = report.is_some();
         table.streams += 1;
         let stream = table.streams;
         table.nodes.insert(
@@ -162,7 +166,7 @@ impl Nodes {
             },
         );
         drop(table);
-        self.tick();
+        self.tick(is_instance);
         Ok(Presence {
             nodes: Arc::clone(self),
             node: hello.node.clone(),
@@ -172,33 +176,32 @@ impl Nodes {
 
     /// A node answered a revision. Returns whether the node is known.
     pub fn acknowledge(&self, ack: Ack, identity: &str) -> bool {
-        self.update(&ack.node, identity, |node| {
-            node.answered = ack.number;
-            if ack.errors.is_empty() {
-                node.running = ack.number;
-            }
-            node.errors = ack.errors;
-        })
-    }
-
-    /// A sidecar reported. Returns whether the node is known.
-    pub fn report(&self, report: NodeReport, identity: &str) -> bool {
-        let name = report.node.clone();
-        self.update(&name, identity, |node| node.report = Some(report))
-    }
-
-    fn update(&self, name: &str, identity: &str, change: impl FnOnce(&mut Node)) -> bool {
         let mut table = self.lock();
-        let Some(node) = table
-            .nodes
-            .get_mut(name)
-            .filter(|node| node.identity == identity)
-        else {
+        let Some(node) = table.known(&ack.node, identity) else {
             return false;
         };
-        change(node);
+        node.answered = ack.number;
+        if ack.errors.is_empty() {
+            node.running = ack.number;
+        }
+        node.errors = ack.errors;
         drop(table);
-        self.tick();
+        self.tick(false);
+        true
+    }
+
+    /// A sidecar reported. Returns whether the node is known. Most reports repeat the last one, as
+    /// a sign of life, and change nothing.
+    pub fn report(&self, report: NodeReport, identity: &str) -> bool {
+        let mut table = self.lock();
+        let Some(node) = table.known(&report.node, identity) else {
+            return false;
+        };
+        if node.report.as_ref() != Some(&report) {
+            node.report = Some(report);
+            drop(table);
+            self.tick(true);
+        }
         true
     }
 
@@ -213,7 +216,7 @@ impl Nodes {
         let forgot = table.nodes.len() != before;
         drop(table);
         if forgot {
-            self.tick();
+            self.tick(true);
         }
     }
 
@@ -227,6 +230,13 @@ impl Nodes {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Changes whenever anything changes that a membership is made of: what an instance reports,
+    /// and whether its stream is open.
+    #[must_use]
+    pub fn instance_changes(&self) -> watch::Receiver<u64> {
+        self.instances.subscribe()
     }
 
     /// Who runs this revision now.
@@ -258,7 +268,7 @@ impl Nodes {
         let all_answered = async {
             loop {
                 changes.borrow_and_update();
-                if self.convergence(number).pending.is_empty() {
+                if !self.is_pending(number) {
                     return;
                 }
                 if changes.changed().await.is_err() {
@@ -271,8 +281,18 @@ impl Nodes {
         self.convergence(number)
     }
 
-    fn tick(&self) {
+    /// Whether a connected node has not answered this revision; asked with each answer.
+    fn is_pending(&self, number: RevisionNumber) -> bool {
+        let table = self.lock();
+        let mut connected = table.nodes.values().filter(|node| node.connected);
+        connected.any(|node| node.running < number && node.answered < number)
+    }
+
+    fn tick(&self, instances: bool) {
         self.changed.send_modify(|version| *version += 1);
+        if instances {
+            self.instances.send_modify(|version| *version += 1);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -280,8 +300,16 @@ impl Nodes {
     }
 }
 
+impl Table {
+    fn known(&mut self, name: &str, identity: &str) -> Option<&mut Node> {
+        let node = self.nodes.get_mut(name);
+        node.filter(|node| node.identity == identity)
+    }
+}
+
 impl Drop for Presence {
     fn drop(&mut self) {
+        let mut is_instance = false;
         let mut table = self.nodes.lock();
         if let Some(node) = table
             .nodes
@@ -290,9 +318,10 @@ impl Drop for Presence {
         {
             node.connected = false;
             node.since_unix = crate::unix_now();
+            is_instance = node.report.is_some();
         }
         drop(table);
-        self.nodes.tick();
+        self.nodes.tick(is_instance);
     }
 }
 
@@ -344,6 +373,48 @@ mod tests {
         assert!(!done.converged);
         assert!(nodes.acknowledge(ack("b", 4, Vec::new()), "id-b"));
         assert!(nodes.convergence(3).converged, "a later revision counts");
+    }
+
+    #[test]
+    fn only_what_changes_an_instance_is_a_change_of_instances() {
+        let nodes = Arc::new(Nodes::default());
+        let mut changes = nodes.instance_changes();
+        let mut changed = || {
+            let changed = changes.has_changed().unwrap();
+            changes.borrow_and_update();
+            changed
+        };
+        let report = NodeReport {
+            node: "a".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            healthy: true,
+            leaving: false,
+            labels: BTreeMap::new(),
+        };
+        let presence = nodes.connect(&hello("a"), "id-a", 0).unwrap();
+        assert!(!changed(), "it has not reported yet");
+        assert!(nodes.report(report.clone(), "id-a"));
+        assert!(changed());
+        assert!(nodes.report(report.clone(), "id-a"));
+        assert!(!changed(), "the same again");
+        assert!(nodes.acknowledge(ack("a", 1, Vec::new()), "id-a"));
+        assert!(!changed(), "an answer to a revision");
+        let ill = NodeReport {
+            healthy: false,
+            ..report
+        };
+        assert!(!nodes.report(ill.clone(), "id-b"));
+        assert!(!changed(), "a report by another identity");
+        assert!(nodes.report(ill, "id-a"));
+        assert!(changed());
+        drop(presence);
+        assert!(changed(), "its stream ended");
+        let presence = nodes.connect(&hello("a"), "id-a", 0).unwrap();
+        assert!(changed(), "it came back");
+        drop(presence);
+        assert!(changed());
+        nodes.forget_absent(crate::unix_now() + ABSENCE_GRACE.as_secs() + 1);
+        assert!(changed(), "it was forgotten");
     }
 
     #[test]

@@ -130,6 +130,7 @@ async fn serve(args: ControlPlaneArgs) -> Result<(), StartError> {
         revisions: Revisions::new(store),
         metrics: Metrics::new(&registry, &nodes),
         nodes,
+        encoded: Arc::default(),
         board: Arc::new(Board::default()),
         trust,
         inject: args.inject.clone(),

@@ -9,7 +9,7 @@ use crate::inject::InjectOptions;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::revisions::Revisions;
-use crate::stream::Sources;
+use crate::stream::{Encoded, Sources};
 use crate::trust::Trust;
 
 /// Shared by the handlers of API and mesh port.
@@ -19,6 +19,8 @@ pub struct State {
     pub revisions: Revisions,
     /// Proxies.
     pub nodes: Arc<Nodes>,
+    /// The newest revision as nodes are sent it.
+    pub encoded: Arc<Encoded>,
     /// Memberships.
     pub board: Arc<Board>,
     /// The certificate authority.
@@ -72,6 +74,7 @@ impl State {
     pub fn sources(&self) -> Sources {
         Sources {
             head: self.revisions.head(),
+            encoded: Arc::clone(&self.encoded),
             bundle: self.trust.bundle(),
             board: Arc::clone(&self.board),
             ending: self.ending.clone(),

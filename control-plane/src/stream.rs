@@ -1,8 +1,8 @@
 //! A node's stream: JSON lines of [`Update`]s, pulled from what is current. A slow node skips what
-//! was superseded meanwhile; nothing is queued for it.
+//! was superseded meanwhile; nothing is queued for it. What goes to all nodes is encoded once.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -21,10 +21,30 @@ pub struct Sources {
     pub head: watch::Receiver<Option<Arc<Stored>>>,
     /// The roots to trust, PEM.
     pub bundle: watch::Receiver<Arc<str>>,
+    /// That revision as it is sent.
+    pub encoded: Arc<Encoded>,
     /// Memberships.
     pub board: Arc<Board>,
     /// True when the control plane ends.
     pub ending: watch::Receiver<bool>,
+}
+
+/// The revision that was sent last, as a line that all streams share: a document may have
+/// megabytes.
+#[derive(Debug, Default)]
+pub struct Encoded(Mutex<Option<(Arc<Stored>, Bytes)>>);
+
+impl Encoded {
+    /// The line of this revision.
+    fn line(&self, stored: &Arc<Stored>) -> Bytes {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, line)) = last.as_ref().filter(|(of, _)| Arc::ptr_eq(of, stored)) {
+            return line.clone();
+        }
+        let line = line(&Update::Revision(stored.revision()));
+        *last = Some((Arc::clone(stored), line.clone()));
+        line
+    }
 }
 
 struct State {
@@ -78,7 +98,7 @@ impl State {
                 changed = self.sources.bundle.changed() => {
                     changed.ok()?;
                     let bundle_pem = self.sources.bundle.borrow_and_update().to_string();
-                    return Some(bytes(&line(&Update::Bundle { bundle_pem })));
+                    return Some(line(&Update::Bundle { bundle_pem }));
                 }
                 changed = self.changes.changed() => {
                     changed.ok()?;
@@ -86,7 +106,7 @@ impl State {
                     let (lines, seen) = self.sources.board.since(self.seen);
                     self.seen = seen;
                     if !lines.is_empty() {
-                        return Some(Bytes::from(lines.concat()));
+                        return Some(lines);
                     }
                 }
                 changed = self.sources.head.changed() => {
@@ -94,10 +114,10 @@ impl State {
                     let head = self.sources.head.borrow_and_update().clone();
                     if let Some(stored) = head.filter(|stored| stored.info.number != self.sent) {
                         self.sent = stored.info.number;
-                        return Some(bytes(&line(&Update::Revision(stored.revision()))));
+                        return Some(self.sources.encoded.line(&stored));
                     }
                 }
-                _ = self.ping.tick() => return Some(bytes(&line(&Update::Ping))),
+                _ = self.ping.tick() => return Some(line(&Update::Ping)),
             }
         }
     }
@@ -105,13 +125,43 @@ impl State {
 
 /// One update as a line.
 #[must_use]
-pub fn line(update: &Update) -> Arc<str> {
+pub fn line(update: &Update) -> Bytes {
     // Only maps with keys that are no strings fail to serialize, and an update has none.
-    let mut json = serde_json::to_string(update).unwrap_or_default();
-    json.push('\n');
+    let mut json = serde_json::to_vec(update).unwrap_or_default();
+    json.push(b'\n');
     json.into()
 }
 
-fn bytes(line: &str) -> Bytes {
-    Bytes::copy_from_slice(line.as_bytes())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::RevisionInfo;
+
+    fn stored(number: RevisionNumber) -> Arc<Stored> {
+        let info = RevisionInfo {
+            number,
+            digest: "d".to_owned(),
+            bytes: 4,
+            accepted_unix: 0,
+            author: None,
+            rollback_to: None,
+        };
+        let text = "a: b".into();
+        Arc::new(Stored { info, text })
+    }
+
+    #[test]
+    fn a_revision_is_encoded_once_for_all_streams() {
+        let encoded = Encoded::default();
+        let (first, second) = (stored(1), stored(2));
+        let line = encoded.line(&first);
+        assert_eq!(encoded.line(&first).as_ptr(), line.as_ptr());
+        let next = encoded.line(&second);
+        assert_eq!(encoded.line(&second).as_ptr(), next.as_ptr());
+        for (line, of) in [(line, first), (next, second)] {
+            let update = serde_json::from_slice::<Update>(&line).ok();
+            assert_eq!(update, Some(Update::Revision(of.revision())));
+            assert_eq!(line.last(), Some(&b'\n'));
+        }
+    }
 }
