@@ -3,7 +3,8 @@
 //!
 //! A change is written down first ([`Board::put`]) and told later ([`Board::publish`]), together
 //! with those that were made meanwhile: one generation. What is told is encoded once, and all
-//! streams send the same bytes.
+//! streams send the same bytes: the endpoints that changed, where that is less, to nodes that have
+//! the generation before; whole memberships to those that have not, or that take no changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 use weir_config::endpoint::Endpoint;
-use weir_protocol::{Membership, Update};
+use weir_protocol::{Membership, MembershipChange, Update};
 
 /// Who serves what, now.
 #[derive(Debug)]
@@ -27,8 +28,10 @@ struct State {
     told: BTreeMap<String, Entry>,
     /// What the next generation changes; never what is told already.
     pending: BTreeMap<String, Arc<[Endpoint]>>,
-    /// The lines that changed in the newest generation: what nearly every stream asks for.
+    /// From the generation before to this one: what nearly every stream asks for.
     step: Bytes,
+    /// The same in whole memberships.
+    whole_step: Bytes,
     /// All lines, for nodes that connect; made for the first of them.
     whole: Option<Bytes>,
 }
@@ -51,9 +54,10 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Writes down a service's endpoints for the next generation; does nothing when they are the
-    /// same as before, and takes back a change that was not told yet.
-    pub fn put(&self, service: &str, endpoints: Vec<Endpoint>) {
+    /// Writes down a service's endpoints, in any order, for the next generation. The same as are
+    /// told are no change, and take back one that was not told yet.
+    pub fn put(&self, service: &str, mut endpoints: Vec<Endpoint>) {
+        endpoints.sort_unstable();
         let mut state = self.lock();
         let told = state.told.get(service);
         if told.is_some_and(|entry| *entry.endpoints == *endpoints) {
@@ -78,13 +82,17 @@ impl Board {
             return false;
         }
         let generation = state.generation + 1;
-        let mut lines = Vec::with_capacity(pending.len());
+        let (mut lines, mut whole_lines) = (Vec::new(), Vec::new());
         for (service, endpoints) in pending {
             let line = crate::stream::line(&Update::Membership(Membership {
                 service: service.clone(),
                 endpoints: endpoints.to_vec(),
             }));
-            lines.push(line.clone());
+            let before = state.told.get(&service);
+            let change = before.and_then(|it| change(&service, &it.endpoints, &endpoints));
+            let shorter = change.filter(|change| change.len() < line.len());
+            lines.push(shorter.unwrap_or_else(|| line.clone()));
+            whole_lines.push(line.clone());
             let entry = Entry {
                 generation,
                 endpoints,
@@ -94,6 +102,7 @@ impl Board {
         }
         state.generation = generation;
         state.step = joined(&lines);
+        state.whole_step = joined(&whole_lines);
         state.whole = None;
         drop(state);
         self.generation.send_replace(generation);
@@ -114,9 +123,9 @@ impl Board {
         self.generation.subscribe()
     }
 
-    /// The lines that changed after `generation` (0: all), and the newest generation.
+    /// The lines that lead from `generation` (0: nothing) to the newest one, and that one.
     #[must_use]
-    pub fn since(&self, generation: u64) -> (Bytes, u64) {
+    pub fn since(&self, generation: u64, takes_changes: bool) -> (Bytes, u64) {
         let mut state = self.lock();
         let newest = state.generation;
         if generation == newest {
@@ -131,7 +140,11 @@ impl Board {
             return (whole, newest);
         }
         if generation + 1 == newest {
-            return (state.step.clone(), newest);
+            let step = match takes_changes {
+                true => &state.step,
+                false => &state.whole_step,
+            };
+            return (step.clone(), newest);
         }
         // A slow node: it gets each service at most once, however often it changed.
         let changed = |entry: &&Entry| entry.generation > generation;
@@ -152,6 +165,12 @@ impl Board {
         // Every change under the lock leaves the state whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What changed, as a line; `None` where only the whole membership says it.
+fn change(service: &str, before: &[Endpoint], after: &[Endpoint]) -> Option<Bytes> {
+    let change = MembershipChange::between(service, before, after)?;
+    Some(crate::stream::line(&Update::MembershipChange(change)))
 }
 
 /// Lines one after the other; a single one is not copied.
@@ -185,6 +204,7 @@ mod tests {
             .filter_map(|line| serde_json::from_slice(line).ok())
             .map(|update| match update {
                 Update::Membership(membership) => membership.service,
+                Update::MembershipChange(change) => change.service,
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -201,14 +221,14 @@ mod tests {
         board.put("users", at(1));
         board.put("orders", at(2));
         assert!(board.publish());
-        let (lines, seen) = board.since(0);
+        let (lines, seen) = board.since(0, true);
         assert_eq!(services(&lines), ["orders", "users"]);
         board.put("users", at(1));
         assert!(!board.publish(), "the same again is no change");
-        assert!(board.since(seen).0.is_empty());
+        assert!(board.since(seen, true).0.is_empty());
         board.put("users", Vec::new());
         assert!(board.publish());
-        let (lines, _) = board.since(seen);
+        let (lines, _) = board.since(seen, true);
         assert_eq!(services(&lines), ["users"]);
     }
 
@@ -216,18 +236,18 @@ mod tests {
     fn nothing_is_told_before_it_is_published_and_nothing_is_lost() {
         let board = Board::default();
         told(&board, "users", 1);
-        let (_, seen) = board.since(0);
+        let (_, seen) = board.since(0, true);
         board.put("users", at(2));
         board.put("orders", at(3));
         assert!(board.has_pending());
-        assert!(board.since(seen).0.is_empty());
+        assert!(board.since(seen, true).0.is_empty());
         // A node that connects now has what is told, and gets the rest with everybody.
-        let (lines, joined) = board.since(0);
+        let (lines, joined) = board.since(0, true);
         assert_eq!(services(&lines), ["users"]);
         assert!(board.publish());
         assert!(!board.has_pending());
         for before in [seen, joined] {
-            assert_eq!(services(&board.since(before).0), ["orders", "users"]);
+            assert_eq!(services(&board.since(before, true).0), ["orders", "users"]);
         }
     }
 
@@ -250,7 +270,7 @@ mod tests {
         board.put("orders", at(4));
         assert!(board.publish());
         for before in [0, 2] {
-            let (one, other) = (board.since(before).0, board.since(before).0);
+            let (one, other) = (board.since(before, true).0, board.since(before, true).0);
             assert_eq!(services(&one), ["orders", "users"]);
             assert_eq!(one.as_ptr(), other.as_ptr(), "after generation {before}");
         }
@@ -261,14 +281,14 @@ mod tests {
         let board = Board::default();
         told(&board, "users", 1);
         told(&board, "orders", 2);
-        let (_, seen) = board.since(0);
+        let (_, seen) = board.since(0, true);
         for port in 3..9 {
             told(&board, "users", port);
         }
-        let (lines, now) = board.since(seen);
+        let (lines, now) = board.since(seen, true);
         assert_eq!(services(&lines), ["users"]);
         assert!(String::from_utf8_lossy(&lines).contains("127.0.0.1:8"));
-        assert!(board.since(now).0.is_empty());
+        assert!(board.since(now, true).0.is_empty());
     }
 
     #[test]
@@ -276,14 +296,74 @@ mod tests {
         let board = Board::default();
         told(&board, "users", 1);
         told(&board, "orders", 2);
-        assert_eq!(services(&board.since(0).0), ["orders", "users"]);
+        assert_eq!(services(&board.since(0, true).0), ["orders", "users"]);
         board.put("users", at(3));
         board.retain(|service| service == "orders");
         assert!(!board.has_pending());
-        assert_eq!(services(&board.since(0).0), ["orders"]);
+        assert_eq!(services(&board.since(0, true).0), ["orders"]);
         // It is told again when it comes back as it was.
-        let (_, seen) = board.since(0);
+        let (_, seen) = board.since(0, true);
         told(&board, "users", 1);
-        assert_eq!(services(&board.since(seen).0), ["users"]);
+        assert_eq!(services(&board.since(seen, true).0), ["users"]);
+    }
+
+    /// Ten members of a service, but for one.
+    fn nine(but: u16) -> Vec<Endpoint> {
+        let ports = (10..20).filter(|port| *port != but);
+        ports.flat_map(at).collect()
+    }
+
+    #[test]
+    fn a_node_has_the_same_whichever_way_it_was_told() {
+        let board = Board::default();
+        board.put("users", nine(10));
+        assert!(board.publish());
+        let (whole, seen) = board.since(0, true);
+        assert_eq!(membership(&whole), nine(10));
+        for but in [15, 11, 19] {
+            let mut next = nine(but);
+            next.reverse();
+            board.put("users", next);
+            assert!(board.publish());
+        }
+        // Three generations behind: whole. One behind: the change, which is shorter.
+        let (late, now) = board.since(seen, true);
+        assert_eq!(membership(&late), nine(19));
+        let (step, _) = board.since(now - 1, true);
+        let (whole_step, _) = board.since(now - 1, false);
+        assert!(step.len() * 2 < whole_step.len());
+        assert_eq!(membership(&whole_step), nine(19));
+        let Ok(Update::MembershipChange(change)) = serde_json::from_slice(&step) else {
+            panic!("{step:?}");
+        };
+        assert_eq!(
+            change.clone().applied(&nine(10)),
+            None,
+            "it stands on another"
+        );
+        assert_eq!(change.applied(&nine(11)), Some(nine(19)));
+    }
+
+    #[test]
+    fn what_is_new_or_came_back_is_told_whole() {
+        let board = Board::default();
+        board.put("orders", nine(10));
+        assert!(board.publish());
+        let (_, seen) = board.since(0, true);
+        board.put("users", nine(10));
+        assert!(board.publish());
+        let (step, seen) = board.since(seen, true);
+        assert_eq!(membership(&step), nine(10));
+        board.retain(|service| service == "orders");
+        board.put("users", nine(11));
+        assert!(board.publish());
+        assert_eq!(membership(&board.since(seen, true).0), nine(11));
+    }
+
+    fn membership(line: &Bytes) -> Vec<Endpoint> {
+        match serde_json::from_slice(line) {
+            Ok(Update::Membership(membership)) => membership.endpoints,
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -194,7 +194,7 @@ async fn stream(
             )
         })?;
     tracing::info!(node = hello.node, running = hello.running, "node connected");
-    let body = Body::from_stream(updates(state.sources(), hello.running, presence));
+    let body = Body::from_stream(updates(state.sources(), &hello, presence));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 

@@ -338,6 +338,7 @@ mod tests {
             service: None,
             version: "1".to_owned(),
             running: 0,
+            takes_changes: true,
         }
     }
 

@@ -289,6 +289,7 @@ mod tests {
                 service: Some(service.to_owned()),
                 version: "1".to_owned(),
                 running: 0,
+                takes_changes: true,
             };
             self.streams
                 .push(self.nodes.connect(&hello, "id", 0).unwrap());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
-use weir_protocol::{PING_INTERVAL, RevisionNumber, Update};
+use weir_protocol::{NodeHello, PING_INTERVAL, RevisionNumber, Update};
 
 use crate::board::Board;
 use crate::nodes::Presence;
@@ -52,6 +52,7 @@ struct State {
     changes: watch::Receiver<u64>,
     seen: u64,
     sent: RevisionNumber,
+    takes_changes: bool,
     ping: Interval,
     /// Counts the node as connected while the stream lives.
     _presence: Presence,
@@ -61,9 +62,9 @@ struct State {
 /// another, the newest revision.
 pub fn updates(
     sources: Sources,
-    running: RevisionNumber,
+    hello: &NodeHello,
     presence: Presence,
-) -> impl Stream<Item = Result<Bytes, Infallible>> {
+) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
     let mut ping = tokio::time::interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let changes = sources.board.changes();
@@ -71,7 +72,8 @@ pub fn updates(
         sources,
         changes,
         seen: 0,
-        sent: running,
+        sent: hello.running,
+        takes_changes: hello.takes_changes,
         ping,
         _presence: presence,
     };
@@ -103,7 +105,7 @@ impl State {
                 changed = self.changes.changed() => {
                     changed.ok()?;
                     self.changes.borrow_and_update();
-                    let (lines, seen) = self.sources.board.since(self.seen);
+                    let (lines, seen) = self.sources.board.since(self.seen, self.takes_changes);
                     self.seen = seen;
                     if !lines.is_empty() {
                         return Some(lines);
@@ -134,8 +136,156 @@ pub fn line(update: &Update) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeMap;
+    use std::pin::Pin;
+
+    use futures_util::{FutureExt as _, StreamExt as _};
+    use weir_config::endpoint::Endpoint;
+    use weir_protocol::Role;
+
     use super::*;
+    use crate::nodes::Nodes;
     use crate::store::RevisionInfo;
+
+    type Lines = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>>>>;
+
+    /// A proxy that reads now and then.
+    struct Reader {
+        lines: Lines,
+        known: BTreeMap<String, Vec<Endpoint>>,
+        /// Changes and memberships so far.
+        heard: [usize; 2],
+    }
+
+    impl Reader {
+        fn open(sources: &Sources, nodes: &Arc<Nodes>, name: &str, takes_changes: bool) -> Reader {
+            let hello = NodeHello {
+                node: name.to_owned(),
+                role: Role::Gateway,
+                service: None,
+                version: "1".to_owned(),
+                running: 0,
+                takes_changes,
+            };
+            let presence = nodes.connect(&hello, "id", 0).unwrap();
+            Reader {
+                lines: Box::pin(updates(sources.clone(), &hello, presence)),
+                known: BTreeMap::new(),
+                heard: [0, 0],
+            }
+        }
+
+        /// Reads everything that is there.
+        fn read(&mut self) {
+            // A task that never waits would be made to yield after a while.
+            let mut next = || tokio::task::unconstrained(self.lines.next()).now_or_never();
+            let chunks: Vec<Bytes> =
+                std::iter::from_fn(|| Some(next()?.unwrap().unwrap())).collect();
+            for chunk in chunks {
+                for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+                    self.take(serde_json::from_slice(line).unwrap());
+                }
+            }
+        }
+
+        fn take(&mut self, update: Update) {
+            match update {
+                Update::Membership(told) => {
+                    self.heard[1] += 1;
+                    self.known.insert(told.service, told.endpoints);
+                }
+                Update::MembershipChange(change) => {
+                    self.heard[0] += 1;
+                    let known = self.known.entry(change.service.clone()).or_default();
+                    *known = change.applied(known).unwrap();
+                }
+                Update::Bundle { .. } | Update::Ping | Update::Revision(_) => {}
+            }
+        }
+    }
+
+    /// Numbers that look random and are the same each time.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn members(&mut self) -> Vec<Endpoint> {
+            let all = (0..12).map(|port| Endpoint::plain(format!("127.0.0.1:{port}")));
+            let mut members: Vec<Endpoint> = all.filter(|_| self.below(4) > 0).collect();
+            for member in &mut members {
+                member.healthy = self.below(8) > 0;
+            }
+            members
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_node_loses_a_change_however_it_reads() {
+        for seed in 0..50 {
+            let mut numbers = Numbers(seed);
+            let (nodes, board) = (Arc::new(Nodes::default()), Arc::new(Board::default()));
+            let (_head, head) = watch::channel(None);
+            let (_bundle, bundle) = watch::channel(Arc::from("roots"));
+            let (_end, ending) = watch::channel(false);
+            let sources = Sources {
+                head,
+                bundle,
+                encoded: Arc::default(),
+                board: Arc::clone(&board),
+                ending,
+            };
+            let mut readers: Vec<Reader> = Vec::new();
+            for step in 0..200 {
+                match numbers.below(10) {
+                    0..4 => {
+                        let service = format!("s{}", numbers.below(3));
+                        board.put(&service, numbers.members());
+                    }
+                    4..6 => _ = board.publish(),
+                    6 if numbers.below(10) == 0 => {
+                        let gone = format!("s{}", numbers.below(3));
+                        board.retain(|service| service != gone);
+                    }
+                    7 if readers.len() < 8 => {
+                        let name = format!("node-{step}");
+                        let takes_changes = !readers.len().is_multiple_of(3);
+                        readers.push(Reader::open(&sources, &nodes, &name, takes_changes));
+                    }
+                    _ if readers.is_empty() => {}
+                    _ => {
+                        let index = numbers.below(readers.len() as u64);
+                        readers[usize::try_from(index).unwrap()].read();
+                    }
+                }
+            }
+            board.publish();
+            for (index, reader) in readers.iter_mut().enumerate() {
+                reader.read();
+                for (service, told) in board.all() {
+                    let known = &reader.known[&service];
+                    assert_eq!(
+                        known[..],
+                        told[..],
+                        "seed {seed}, reader {index}, {service}"
+                    );
+                }
+                let [changes, _] = reader.heard;
+                assert!(
+                    !index.is_multiple_of(3) || changes == 0,
+                    "seed {seed}: it takes none"
+                );
+            }
+            let changes: usize = readers.iter().map(|reader| reader.heard[0]).sum();
+            assert!(changes > 0, "seed {seed}: nobody was told a change");
+        }
+    }
 
     fn stored(number: RevisionNumber) -> Arc<Stored> {
         let info = RevisionInfo {

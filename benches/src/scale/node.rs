@@ -1,6 +1,7 @@
 //! A light proxy: enrols, follows the control plane's stream, answers revisions and reports its
 //! instance as a sidecar does, and runs nothing. A thousand of them fit in one process.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use weir_identity::{
     mesh_server_name,
 };
 use weir_protocol::{
-    Ack, IssueRequest, IssueResponse, NodeHello, NodeReport, PING_INTERVAL, Role, Update, paths,
+    Ack, IssueRequest, IssueResponse, Membership, NodeHello, NodeReport, PING_INTERVAL, Role,
+    Update, paths,
 };
 
 /// Where nodes connect, and with what.
@@ -107,6 +109,7 @@ pub async fn join(
         service: Some(service.to_owned()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         running: 0,
+        takes_changes: true,
     };
     let stream = link.post(paths::STREAM, &hello, None).await?;
     let (healthy, health) = watch::channel(true);
@@ -118,6 +121,7 @@ pub async fn join(
         events,
         received,
         buffer: Vec::new(),
+        known: HashMap::new(),
     };
     let task = tokio::spawn(async move {
         let ended = match follower.follow(stream).await {
@@ -155,6 +159,8 @@ struct Follower {
     events: mpsc::UnboundedSender<Event>,
     received: Arc<Received>,
     buffer: Vec<u8>,
+    /// By service.
+    known: HashMap<String, Membership>,
 }
 
 impl Follower {
@@ -188,10 +194,15 @@ impl Follower {
                 Update::Bundle { .. } | Update::Ping => {}
                 Update::Membership(membership) => {
                     self.received.memberships.fetch_add(1, Relaxed);
-                    let endpoints = &membership.endpoints;
-                    let healthy = endpoints.iter().filter(|it| it.healthy).count();
-                    let service = membership.service;
-                    self.tell(Seen::Membership { service, healthy });
+                    self.learn(membership);
+                }
+                Update::MembershipChange(change) => {
+                    self.received.memberships.fetch_add(1, Relaxed);
+                    let service = change.service.clone();
+                    let before = self.known.remove(&service);
+                    let before = before.map(|known| known.endpoints).unwrap_or_default();
+                    let endpoints = change.applied(&before).ok_or("a change does not fit")?;
+                    self.learn(Membership { service, endpoints });
                 }
                 Update::Revision(revision) => {
                     self.tell(Seen::Revision(revision.number));
@@ -206,6 +217,14 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    fn learn(&mut self, membership: Membership) {
+        let endpoints = membership.endpoints.iter();
+        let healthy = endpoints.filter(|it| it.healthy).count();
+        let service = membership.service.clone();
+        self.known.insert(service.clone(), membership);
+        self.tell(Seen::Membership { service, healthy });
     }
 
     async fn report(&mut self) -> Result<(), Fault> {

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use weir_config::ConfigError;
 use weir_config::endpoint::Endpoint;
 
+mod change;
+
+pub use change::MembershipChange;
+
 /// Paths on the mesh port.
 pub mod paths {
     /// `POST` [`IssueRequest`](super::IssueRequest) → [`IssueResponse`](super::IssueResponse).
@@ -72,6 +76,9 @@ pub enum Update {
     },
     /// Endpoints of a service changed.
     Membership(Membership),
+    /// Some endpoints of a service changed since the stream spoke of it last; only for nodes that
+    /// say that they take it.
+    MembershipChange(MembershipChange),
     /// Nothing; proves that the stream lives.
     Ping,
     /// A document to run; answered with an [`Ack`].
@@ -92,6 +99,10 @@ pub struct NodeHello {
     pub version: String,
     /// The revision it runs (its last good copy, for instance); 0 for none.
     pub running: RevisionNumber,
+    /// Whether it understands [`Update::MembershipChange`]; those that do not are told whole
+    /// memberships.
+    #[serde(default)]
+    pub takes_changes: bool,
 }
 
 /// A node's answer to a revision.

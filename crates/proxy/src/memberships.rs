@@ -17,6 +17,7 @@ use weir_config::endpoint::Endpoint;
 use weir_config::service::Source;
 use weir_discovery::{Discover, Status, Watch};
 use weir_policy::snapshot::{Service, Snapshot};
+use weir_protocol::MembershipChange;
 
 mod metrics;
 
@@ -121,6 +122,18 @@ impl Memberships {
         }
         drop(state);
         self.told_changed.notify_one();
+    }
+
+    /// The control plane says what changed since it last told who serves a service. `false`: that
+    /// does not fit what it told, and nothing is changed.
+    pub fn told_change(&self, change: MembershipChange) -> bool {
+        let service = change.service.clone();
+        let before = self.lock().told.get(&service).cloned().unwrap_or_default();
+        let Some(endpoints) = change.applied(&before) else {
+            return false;
+        };
+        self.told(&service, endpoints);
+        true
     }
 
     /// Waits until the control plane has told something new. For one waiter.

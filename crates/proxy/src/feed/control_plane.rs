@@ -34,6 +34,9 @@ enum SessionError {
     Malformed(#[from] serde_json::Error),
     #[error("the control plane ended the stream")]
     Ended,
+    /// The next stream begins with whole memberships.
+    #[error("a change of the service {0:?} does not fit what was known of it")]
+    Unfit(String),
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
 }
@@ -162,6 +165,12 @@ impl ControlPlaneFeed {
                 self.memberships
                     .told(&membership.service, membership.endpoints);
             }
+            Update::MembershipChange(change) => {
+                let service = change.service.clone();
+                if !self.memberships.told_change(change) {
+                    return Err(SessionError::Unfit(service));
+                }
+            }
             Update::Revision(revision) => {
                 let ack = self.apply(revision).await;
                 link.post(paths::ACK, &ack, None).await?;
@@ -226,6 +235,7 @@ impl ControlPlaneFeed {
                 .store
                 .current()
                 .map_or(0, |current| current.candidate.number),
+            takes_changes: true,
         }
     }
 }

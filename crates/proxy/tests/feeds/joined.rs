@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use weir_config::endpoint::Endpoint;
 use weir_process::drain::DrainOutcome;
 use weir_process::readiness::State;
+use weir_protocol::{MembershipChange, Update};
 use weir_proxy::node::enrolment::EnrolError;
 use weir_proxy::node::{ConfigSource, StartError};
 use weir_proxy::store::MeshAddresses;
@@ -93,6 +94,53 @@ async fn a_gateway_joins_runs_what_it_is_told_and_answers() {
         1,
         "the stream never broke"
     );
+    assert_eq!(node.end(&around.drain, TIMES).await, DrainOutcome::Drained);
+}
+
+#[tokio::test]
+async fn members_change_one_by_one_and_a_change_that_does_not_fit_brings_them_whole() {
+    let trust = Trust::new(HOUR);
+    let port = MeshPort::start(&trust);
+    let (one, two) = (
+        Upstream::start(Reply::ok("one")),
+        Upstream::start(Reply::ok("two")),
+    );
+    let (web, directory) = (free_addr(), tempdir().unwrap());
+    port.set_members("users", plain(&one));
+    port.set_revision(1, &document(web, "/*"));
+    let around = around();
+    let config = source(&port, &trust, directory.path());
+    let node = gateway(&around, config, &directory.path().join("state"))
+        .await
+        .unwrap();
+    around.readiness.ready().await;
+    let url = format!("http://{web}/");
+    assert_eq!(get(&url).await, (200, "one".to_owned()));
+    port.heard(|heard| assert!(heard.hellos[0].takes_changes));
+
+    // The second comes and the first goes, on the same stream.
+    let change = MembershipChange {
+        service: "users".to_owned(),
+        endpoints: plain(&two),
+        gone: vec![one.addr().to_string()],
+        count: 1,
+    };
+    port.tell(&Update::MembershipChange(change.clone()));
+    eventually(DEADLINE, async || {
+        get(&url).await == (200, "two".to_owned())
+    })
+    .await;
+    port.heard(|heard| assert_eq!(heard.hellos.len(), 1));
+
+    // This one stands on something else: the node asks for everything again, and this port's
+    // memberships are as they were set.
+    let unfit = MembershipChange { count: 5, ..change };
+    port.tell(&Update::MembershipChange(unfit));
+    eventually(DEADLINE, async || {
+        get(&url).await == (200, "one".to_owned())
+    })
+    .await;
+    port.heard(|heard| assert_eq!(heard.hellos.len(), 2));
     assert_eq!(node.end(&around.drain, TIMES).await, DrainOutcome::Drained);
 }
 

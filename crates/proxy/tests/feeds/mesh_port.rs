@@ -184,7 +184,8 @@ impl MeshPort {
             .retain(|stream| stream.send(line.clone()).is_ok());
     }
 
-    fn tell(&self, update: &Update) {
+    /// Sends an update to the streams that are open.
+    pub fn tell(&self, update: &Update) {
         self.tell_text(&serde_json::to_string(update).unwrap());
     }
 }
