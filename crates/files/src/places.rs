@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::sys::statfs::{self, FsType};
@@ -18,7 +19,9 @@ pub(crate) struct Places {
     /// The directories to watch, and the names in them that the files are reached by.
     pub(crate) names: Names,
     /// Whether watching them tells of every change. Not so where a file is missing, since it may
-    /// come by another way, nor on file systems of other machines.
+    /// come by another way, nor on file systems of other machines, nor where the file alone is
+    /// mounted (a volume of a container that is one file): what is done to it where it comes from
+    /// is not done in this directory.
     pub(crate) tell_all: bool,
 }
 
@@ -29,9 +32,13 @@ impl Places {
         for file in files {
             tell_all &= way.walk(file).is_ok();
         }
-        let Way { mut names, watched } = way;
+        let Way {
+            mut names,
+            watched,
+            mounted,
+        } = way;
         names.retain(|directory, _| watched.contains(directory));
-        tell_all &= watched.iter().all(|directory| is_local(directory));
+        tell_all &= !mounted && watched.iter().all(|directory| is_local(directory));
         Self { names, tell_all }
     }
 }
@@ -43,6 +50,8 @@ struct Way {
     /// The directories where a path can turn: with a link, with the file, or where something is
     /// missing.
     watched: BTreeSet<PathBuf>,
+    /// Whether a file is of another file system than its directory.
+    mounted: bool,
 }
 
 impl Way {
@@ -61,7 +70,9 @@ impl Way {
             if left.is_empty() || !found.as_ref().is_ok_and(Metadata::is_dir) {
                 self.watched.insert(at.clone());
             }
-            if !found?.is_symlink() {
+            let found = found?;
+            if !found.is_symlink() {
+                self.mounted |= left.is_empty() && found.dev() != at.metadata()?.dev();
                 at = next;
                 continue;
             }
