@@ -7,8 +7,10 @@
 //! Not for: what the fields of a well-formed head mean; the phases of policy decide that.
 
 pub mod chunks;
+mod field;
 pub mod frames;
 pub mod head;
+mod names;
 pub mod request;
 pub mod response;
 
@@ -298,10 +300,15 @@ const fn tokens() -> [bool; 256] {
     table
 }
 
+/// One in each of eight bytes.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
 /// Whether a byte may stand in the value of a field: not a control byte, except the tab.
 pub(crate) fn is_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7F)
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

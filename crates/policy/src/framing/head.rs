@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use http::Uri;
 
-use super::{Bounds, Fault, TOKEN, is_value};
+use super::field::Field;
+use super::names::Usual;
+use super::{Bounds, Fault, TOKEN, field};
 
 /// How long the body of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +54,8 @@ pub fn inspect(bytes: &[u8], bounds: &Bounds) -> Result<Option<Head>, Refused> {
 pub(super) trait Notes {
     /// The bytes of the method and of the target, and whether the version is 1.0.
     fn line(&mut self, method: Range<usize>, target: Range<usize>, http10: bool);
-    /// The bytes of the name and of the value of a field, with white space around it.
-    fn field(&mut self, name: Range<usize>, value: Range<usize>);
+    /// Where a field stands.
+    fn field(&mut self, field: Field);
 }
 
 /// Who only wants to know whether it is in order.
@@ -62,7 +64,7 @@ struct Nothing;
 impl Notes for Nothing {
     fn line(&mut self, _: Range<usize>, _: Range<usize>, _: bool) {}
 
-    fn field(&mut self, _: Range<usize>, _: Range<usize>) {}
+    fn field(&mut self, _: Field) {}
 }
 
 /// The same, with notes of where everything stands; they are of no use unless there is a head.
@@ -200,12 +202,17 @@ impl<N: Notes> Reader<'_, N> {
         let tunnel = method == b"CONNECT";
         // `PRI` is how HTTP/2 begins; its version is refused below.
         let star = method == b"OPTIONS" || method == b"PRI";
-        let plain = |byte: u8| TARGET[usize::from(byte)] != FORBIDDEN;
+        let mut kinds = PLAIN;
+        let allowed = |byte: u8| {
+            let kind = TARGET[usize::from(byte)];
+            kinds |= kind;
+            kind != FORBIDDEN
+        };
         let bytes_max = self.bounds.target_bytes_max;
-        let Some(target) = self.until_space(Fault::Target, bytes_max, plain)? else {
+        let Some(target) = self.until_space(Fault::Target, bytes_max, allowed)? else {
             return Ok(None);
         };
-        if !is_target(target, tunnel, star) {
+        if !is_target(target, kinds & RARE != 0, tunnel, star) {
             return Err(Fault::Target);
         }
         let target = method_end + 1..method_end + 1 + target.len();
@@ -243,7 +250,7 @@ impl<N: Notes> Reader<'_, N> {
         &mut self,
         fault: Fault,
         bytes_max: usize,
-        allowed: impl Fn(u8) -> bool,
+        mut allowed: impl FnMut(u8) -> bool,
     ) -> Result<Option<&[u8]>, Fault> {
         let rest = &self.bytes[self.at..];
         let end = rest.iter().position(|&byte| !allowed(byte));
@@ -266,54 +273,60 @@ impl<N: Notes> Reader<'_, N> {
     }
 
     fn field(&mut self) -> Result<Option<()>, Fault> {
-        let rest = &self.bytes[self.at..];
-        let end = rest.iter().position(|&byte| !TOKEN[usize::from(byte)]);
-        let Some(end) = end else { return Ok(None) };
-        match rest[end] {
-            b':' if end > 0 => {}
-            b' ' | b'\t' => return Err(Fault::SpaceBeforeColon),
-            b'\n' => return Err(Fault::BareLineFeed),
-            _ => return Err(Fault::FieldName),
-        }
-        let (name, rest) = (&rest[..end], &rest[end + 1..]);
-        let Some(length) = value_length(rest) else {
-            return Ok(None);
+        let Some((field, end)) = Field::at(self.bytes, self.at) else {
+            return self.no_field().map(|()| None);
         };
-        let value = &rest[..length];
-        let begin = self.at;
-        self.at += end + 1 + length;
-        let value_end = self.at;
-        match self.line_end()? {
-            None => return Ok(None),
-            Some(true) => {}
-            Some(false) => return Err(Fault::FieldValue),
-        }
-        let colon = begin + end;
-        self.notes.field(begin..colon, colon + 1..value_end);
-        match name.len() {
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.leaves_http |= value.trim_ascii().eq_ignore_ascii_case(b"websocket");
-            }
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value)?,
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.coding {
-                    return Err(Fault::CodingTwice);
-                }
-                if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(Fault::CodingUnknown);
-                }
-                self.coding = true;
+        self.at = end;
+        self.notes.field(field);
+        match field.usual {
+            Some(Usual::CONTENT_LENGTH) => self.content_length(field.value(self.bytes))?,
+            Some(Usual::TRANSFER_ENCODING) => self.coding(field.value(self.bytes))?,
+            Some(Usual::UPGRADE) => {
+                let value = field.value(self.bytes);
+                self.leaves_http |= value.eq_ignore_ascii_case(b"websocket");
             }
             _ => {}
         }
         Ok(Some(()))
     }
 
+    /// Refuses a line that is no field, unless it may become one.
+    fn no_field(&mut self) -> Result<(), Fault> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = rest.iter().position(|&byte| !is_token(byte)) else {
+            return Ok(());
+        };
+        match rest[end] {
+            b':' if end > 0 => {}
+            b' ' | b'\t' => return Err(Fault::SpaceBeforeColon),
+            b'\n' => return Err(Fault::BareLineFeed),
+            _ => return Err(Fault::FieldName),
+        }
+        let Some(length) = field::value_length(&rest[end + 1..]) else {
+            return Ok(());
+        };
+        self.at += end + 1 + length;
+        match self.line_end()? {
+            None => Ok(()),
+            Some(_) => Err(Fault::FieldValue),
+        }
+    }
+
+    fn coding(&mut self, value: &[u8]) -> Result<(), Fault> {
+        if self.coding {
+            return Err(Fault::CodingTwice);
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Fault::CodingUnknown);
+        }
+        self.coding = true;
+        Ok(())
+    }
+
     fn content_length(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.length.is_some() {
             return Err(Fault::LengthTwice);
         }
-        let value = value.trim_ascii();
         if value.is_empty() || value.len() > LENGTH_DIGITS_MAX {
             return Err(Fault::LengthInvalid);
         }
@@ -335,11 +348,10 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// Whether a target without forbidden bytes has one of the four forms (section 3.2).
-fn is_target(target: &[u8], tunnel: bool, star: bool) -> bool {
-    let rare = |bytes: &[u8]| bytes.iter().any(|&byte| TARGET[usize::from(byte)] == RARE);
+fn is_target(target: &[u8], rare: bool, tunnel: bool, star: bool) -> bool {
     match target {
         [] => false,
-        [b'/', rest @ ..] if !tunnel => !rare(rest) || Uri::try_from(target).is_ok(),
+        [b'/', ..] if !tunnel => !rare || Uri::try_from(target).is_ok(),
         b"*" => star,
         _ => Uri::try_from(target).is_ok_and(|uri| {
             let web = matches!(uri.scheme_str(), Some("http" | "https"));
@@ -347,32 +359,6 @@ fn is_target(target: &[u8], tunnel: bool, star: bool) -> bool {
         }),
     }
 }
-
-/// Bytes of a value up to the first that ends or breaks it; `None` when there is no such byte.
-fn value_length(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    // Eight bytes at a time. Borrows may raise false alarms, but only above a true one.
-    while let Some(word) = bytes[at..].first_chunk() {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let other = word ^ (ONES * 0x7F);
-        let delete = other.wrapping_sub(ONES) & !other;
-        let alarm = (control | delete) & (ONES * 0x80);
-        if alarm == 0 {
-            at += 8;
-            continue;
-        }
-        at += alarm.trailing_zeros() as usize / 8;
-        if bytes[at] != b'\t' {
-            return Some(at);
-        }
-        at += 1;
-    }
-    let found = bytes[at..].iter().position(|&byte| !is_value(byte));
-    found.map(|found| at + found)
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// What every version begins with.
 const VERSION: &[u8; 7] = b"HTTP/1.";

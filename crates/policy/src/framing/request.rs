@@ -2,12 +2,13 @@
 //! [`super::head`], and what was found is put together without copying the values.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TE};
-use http::{Method, Request, Uri, Version};
+use http::{HeaderMap, Method, Request, Uri, Version};
 use smallvec::SmallVec;
 use std::ops::Range;
 
+use super::field::{Field, Options};
 use super::head::{self, Notes, Refused};
+use super::names::Usual;
 use super::{Bounds, Fault};
 
 pub use super::head::{Body, Head};
@@ -32,23 +33,13 @@ pub struct HeadReader {
     fields: SmallVec<[Field; FIELDS_USUAL]>,
 }
 
-/// Where a field stands: its name, and its value with white space around it.
-#[derive(Debug, Clone, Copy)]
-struct Field {
-    name: (u32, u32),
-    value: (u32, u32),
-}
-
 impl Notes for HeadReader {
     fn line(&mut self, method: Range<usize>, target: Range<usize>, http10: bool) {
         (self.method, self.target, self.http10) = (method, target, http10);
     }
 
-    fn field(&mut self, name: Range<usize>, value: Range<usize>) {
-        self.fields.push(Field {
-            name: (place(name.start), place(name.end)),
-            value: (place(value.start), place(value.end)),
-        });
+    fn field(&mut self, field: Field) {
+        self.fields.push(field);
     }
 }
 
@@ -84,17 +75,18 @@ impl HeadReader {
             true => Version::HTTP_10,
             false => Version::HTTP_11,
         };
-        let too_many = |_| Fault::TooManyFields;
-        headers.try_reserve(self.fields.len()).map_err(too_many)?;
-        let mut notes = Options::default();
+        headers
+            .try_reserve(self.fields.len())
+            .map_err(|_| Fault::TooManyFields)?;
+        let mut notes = Noted::default();
         for field in &self.fields {
-            let (name, value) = field.of(bytes)?;
-            notes.note(&name, &value);
-            headers.try_append(name, value).map_err(too_many)?;
+            notes.note(*field, bytes);
+            field.append(bytes, &mut headers)?;
         }
         *request.headers_mut() = headers;
+        let options = notes.options;
         let said = Said {
-            keeps_alive: !notes.closes && (!self.http10 || notes.keeps_alive),
+            keeps_alive: !options.closes && (!self.http10 || options.keeps_alive),
             expects_continue: notes.expects_continue && !self.http10,
             takes_trailers: notes.takes_trailers,
         };
@@ -104,48 +96,27 @@ impl HeadReader {
 
 /// What is noted of the fields of a head as they are read.
 #[derive(Debug, Default)]
-struct Options {
-    closes: bool,
-    keeps_alive: bool,
+struct Noted {
+    options: Options,
     expects_continue: bool,
     takes_trailers: bool,
 }
 
-impl Options {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
-        if *name == CONNECTION {
-            for option in value.as_bytes().split(|byte| *byte == b',') {
-                let option = option.trim_ascii();
-                self.closes |= option.eq_ignore_ascii_case(b"close");
-                self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+impl Noted {
+    fn note(&mut self, field: Field, bytes: &[u8]) {
+        match field.usual {
+            Some(Usual::CONNECTION) => self.options.note(field.value(bytes)),
+            Some(Usual::EXPECT) => {
+                let value = field.value(bytes);
+                self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
             }
-        } else if *name == EXPECT {
-            self.expects_continue = value
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"100-continue");
-        } else if *name == TE {
-            let mut codings = value.as_bytes().split(|byte| *byte == b',');
-            self.takes_trailers |=
-                codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+            Some(Usual::TE) => {
+                let mut codings = field.value(bytes).split(|byte| *byte == b',');
+                self.takes_trailers |=
+                    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+            }
+            _ => {}
         }
-    }
-}
-
-impl Field {
-    fn of(self, bytes: &Bytes) -> Result<(HeaderName, HeaderValue), Fault> {
-        let name = &bytes[self.name.0 as usize..self.name.1 as usize];
-        let name = HeaderName::from_bytes(name).map_err(|_| Fault::FieldName)?;
-        let (mut from, mut to) = (self.value.0 as usize, self.value.1 as usize);
-        let white = |at: usize| matches!(bytes[at], b' ' | b'\t');
-        while from < to && white(from) {
-            from += 1;
-        }
-        while from < to && white(to - 1) {
-            to -= 1;
-        }
-        let value = HeaderValue::from_maybe_shared(bytes.slice(from..to));
-        Ok((name, value.map_err(|_| Fault::FieldValue)?))
     }
 }
 
@@ -168,11 +139,6 @@ pub fn stand_in(bytes: &[u8], refused: &Refused) -> Request<()> {
         reader.request(&bytes, HeaderMap::new()).ok()
     });
     line.map_or_else(|| Request::new(()), |(request, _)| request)
-}
-
-fn place(at: usize) -> u32 {
-    // Heads are bounded far below.
-    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// Fields that need no allocation to be found.

@@ -7,11 +7,13 @@
 //! field that the service never wrote.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Version};
 use smallvec::SmallVec;
 
-use super::{Bounds, Fault, is_value};
+use super::field::{Field, LINE_END, NAME_BYTES_MAX, Options};
+use super::names::Usual;
+use super::{Bounds, Fault, TOKEN, is_value};
 
 /// What is contradictory about the length of a response with these fields.
 #[must_use]
@@ -59,24 +61,19 @@ struct Said {
     codings: u32,
     /// The last length, where it is a number.
     length: Option<u64>,
-    /// `Connection: close`, and `keep-alive`.
-    closes: bool,
-    keeps_alive: bool,
+    connection: Options,
 }
 
 impl Said {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
-        if *name == CONTENT_LENGTH {
-            self.lengths += 1;
-            self.length = number(value.as_bytes());
-        } else if *name == TRANSFER_ENCODING {
-            self.codings += 1;
-        } else if *name == CONNECTION {
-            for option in value.as_bytes().split(|byte| *byte == b',') {
-                let option = option.trim_ascii();
-                self.closes |= option.eq_ignore_ascii_case(b"close");
-                self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+    fn note(&mut self, field: Field, head: &[u8]) {
+        match field.usual {
+            Some(Usual::CONTENT_LENGTH) => {
+                self.lengths += 1;
+                self.length = number(field.value(head));
             }
+            Some(Usual::TRANSFER_ENCODING) => self.codings += 1,
+            Some(Usual::CONNECTION) => self.connection.note(field.value(head)),
+            _ => {}
         }
     }
 }
@@ -86,9 +83,10 @@ impl Head {
     /// 9112, section 9.3).
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
+        let said = &self.said.connection;
         match self.version {
-            Version::HTTP_11 => !self.said.closes,
-            _ => self.said.keeps_alive && !self.said.closes,
+            Version::HTTP_11 => !said.closes,
+            _ => said.keeps_alive && !said.closes,
         }
     }
 
@@ -137,10 +135,24 @@ pub enum Length {
 /// Reads heads of responses, as the bytes of one HTTP/1 connection come in any pieces.
 #[derive(Debug, Default)]
 pub struct HeadReader {
-    /// What the first line says.
-    status: Option<(Version, StatusCode)>,
-    /// Where each line ends that is complete.
-    ends: SmallVec<[u32; 24]>,
+    status: Option<StatusLine>,
+    /// Where the first line begins that was not read.
+    at: usize,
+    /// The lines after the status line, up to the most that there may be; an empty field for one
+    /// that is none.
+    fields: SmallVec<[Field; FIELDS_USUAL]>,
+    /// What is wrong with the lines that were read. It counts when all of the head is there: where
+    /// lines do not end as they must, that is said first.
+    fault: Option<Fault>,
+}
+
+/// What the first line says.
+#[derive(Debug, Clone, Copy)]
+struct StatusLine {
+    version: Version,
+    status: StatusCode,
+    /// Its bytes, with the end of the line.
+    bytes: usize,
 }
 
 impl HeadReader {
@@ -149,66 +161,115 @@ impl HeadReader {
     /// # Errors
     /// It is none, or too large, whatever comes. The buffer is of no use afterwards.
     pub fn read(&mut self, buffer: &mut BytesMut, bounds: &Bounds) -> Result<Option<Head>, Fault> {
+        let Some(first) = self.status_line(buffer)? else {
+            return Ok(None);
+        };
+        // And the empty line.
+        let bytes_max = first.bytes + bounds.head_bytes_max + LINE_END.len();
         loop {
-            let begin = self.ends.last().map_or(0, |end| *end as usize);
-            let Some(length) = memchr::memchr(b'\n', &buffer[begin..]) else {
-                return match buffer.len() > self.bytes_max(bounds) {
-                    true => Err(Fault::TooLarge),
-                    false => Ok(None),
-                };
+            if let Some((field, end)) = Field::at(buffer, self.at)
+                && field.can_be_named()
+            {
+                if end > bytes_max {
+                    return Err(Fault::TooLarge);
+                }
+                self.push(field, bounds);
+                self.at = end;
+                continue;
+            }
+            let Some(end) = line_end(buffer, self.at, bytes_max)? else {
+                return Ok(None);
             };
-            let end = begin + length + 1;
-            if length == 0 || buffer[end - 2] != b'\r' {
-                return Err(Fault::BareLineFeed);
-            }
-            if end > self.bytes_max(bounds) {
-                return Err(Fault::TooLarge);
-            }
-            if self.status.is_none() {
-                self.status = Some(status_line(&buffer[..end - LINE_END_BYTES])?);
-            } else if length == 1 {
+            let line = &buffer[self.at..end - LINE_END.len()];
+            if line.is_empty() {
                 let bytes = buffer.split_to(end).freeze();
-                return std::mem::take(self).head(&bytes, bounds).map(Some);
+                return self.head(first, &bytes).map(Some);
             }
-            // The bound is far below.
-            self.ends.push(u32::try_from(end).unwrap_or(u32::MAX));
+            self.fault = self.fault.or(Some(fault_of(line)));
+            self.push(Field::default(), bounds);
+            self.at = end;
         }
     }
 
-    /// A head that is there whole. Each line has more than its CRLF.
-    fn head(self, bytes: &Bytes, bounds: &Bounds) -> Result<Head, Fault> {
-        let (Some((version, status)), Some((first, fields))) =
-            (self.status, self.ends.split_first())
-        else {
-            return Err(Fault::StatusLine);
-        };
-        if fields.len() > bounds.fields_max {
-            return Err(Fault::TooManyFields);
+    fn push(&mut self, field: Field, bounds: &Bounds) {
+        match self.fields.len() < bounds.fields_max {
+            true => self.fields.push(field),
+            false => self.fault = Some(Fault::TooManyFields),
         }
-        let mut headers = HeaderMap::with_capacity(fields.len());
+    }
+
+    fn status_line(&mut self, buffer: &[u8]) -> Result<Option<StatusLine>, Fault> {
+        if self.status.is_none()
+            && let Some(bytes) = line_end(buffer, 0, STATUS_LINE_BYTES_MAX)?
+        {
+            let (version, status) = status_line(&buffer[..bytes - LINE_END.len()])?;
+            self.status = Some(StatusLine {
+                version,
+                status,
+                bytes,
+            });
+            self.at = bytes;
+        }
+        Ok(self.status)
+    }
+
+    /// A head that is there whole; the next one comes after it.
+    fn head(&mut self, first: StatusLine, bytes: &Bytes) -> Result<Head, Fault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let mut headers = HeaderMap::with_capacity(self.fields.len());
         let mut said = Said::default();
-        let mut begin = *first as usize;
-        for end in fields {
-            let end = *end as usize;
-            let (name, value) = field(bytes, begin, end - LINE_END_BYTES)?;
-            said.note(&name, &value);
-            headers.append(name, value);
-            begin = end;
+        for field in &self.fields {
+            said.note(*field, bytes);
+            field.append(bytes, &mut headers)?;
         }
+        (self.status, self.at) = (None, 0);
+        self.fields.clear();
         Ok(Head {
-            version,
-            status,
+            version: first.version,
+            status: first.status,
             headers,
             said,
         })
     }
+}
 
-    /// Most bytes of what is read now: the status line, then all of the head.
-    fn bytes_max(&self, bounds: &Bounds) -> usize {
-        match self.ends.first() {
-            None => STATUS_LINE_BYTES_MAX,
-            Some(status) => *status as usize + bounds.head_bytes_max + LINE_END_BYTES,
-        }
+/// Where the line ends that begins at a place; `None` when it is not there whole.
+fn line_end(bytes: &[u8], begin: usize, bytes_max: usize) -> Result<Option<usize>, Fault> {
+    let rest = &bytes[begin..];
+    if rest.starts_with(LINE_END) && begin + LINE_END.len() <= bytes_max {
+        return Ok(Some(begin + LINE_END.len()));
+    }
+    let Some(length) = memchr::memchr(b'\n', rest) else {
+        return match bytes.len() > bytes_max {
+            true => Err(Fault::TooLarge),
+            false => Ok(None),
+        };
+    };
+    let end = begin + length + 1;
+    if length == 0 || bytes[end - 2] != b'\r' {
+        return Err(Fault::BareLineFeed);
+    }
+    match end > bytes_max {
+        true => Err(Fault::TooLarge),
+        false => Ok(Some(end)),
+    }
+}
+
+/// What is wrong with a line, its end aside, that is no field.
+fn fault_of(line: &[u8]) -> Fault {
+    let Some(colon) = memchr::memchr(b':', line) else {
+        return Fault::FieldName;
+    };
+    let name = &line[..colon];
+    let is_name = name.iter().all(|byte| TOKEN[usize::from(*byte)])
+        && (1..=NAME_BYTES_MAX).contains(&name.len());
+    match name {
+        _ if is_name => Fault::FieldValue,
+        [b' ' | b'\t', ..] => Fault::FoldedLine,
+        [.., b' ' | b'\t'] => Fault::SpaceBeforeColon,
+        _ => Fault::FieldName,
     }
 }
 
@@ -219,39 +280,21 @@ impl HeadReader {
 pub fn trailers(bytes: &Bytes) -> Result<HeaderMap, Fault> {
     let mut trailers = HeaderMap::new();
     let mut begin = 0;
-    for feed in memchr::memchr_iter(b'\n', bytes) {
-        let Some(end) = feed.checked_sub(1).filter(|end| bytes[*end] == b'\r') else {
-            return Err(Fault::BareLineFeed);
-        };
-        if end > begin {
-            let (name, value) = field(bytes, begin, end)?;
-            trailers.append(name, value);
+    loop {
+        if let Some((field, end)) = Field::at(bytes, begin) {
+            field.append(bytes, &mut trailers)?;
+            begin = end;
+            continue;
         }
-        begin = feed + 1;
+        let Some(end) = line_end(bytes, begin, usize::MAX)? else {
+            return Ok(trailers);
+        };
+        let line = &bytes[begin..end - LINE_END.len()];
+        if !line.is_empty() {
+            return Err(fault_of(line));
+        }
+        begin = end;
     }
-    Ok(trailers)
-}
-
-/// One field, without the end of its line.
-fn field(bytes: &Bytes, begin: usize, end: usize) -> Result<(HeaderName, HeaderValue), Fault> {
-    let line = &bytes[begin..end];
-    let colon = memchr::memchr(b':', line).ok_or(Fault::FieldName)?;
-    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| match line {
-        [b' ' | b'\t', ..] => Fault::FoldedLine,
-        _ if colon > 0 && matches!(line[colon - 1], b' ' | b'\t') => Fault::SpaceBeforeColon,
-        _ => Fault::FieldName,
-    })?;
-    let white = |at: usize| matches!(line[at], b' ' | b'\t');
-    let (mut first, mut last) = (colon + 1, line.len());
-    while first < last && white(first) {
-        first += 1;
-    }
-    while first < last && white(last - 1) {
-        last -= 1;
-    }
-    let value = bytes.slice(begin + first..begin + last);
-    let value = HeaderValue::from_maybe_shared(value).map_err(|_| Fault::FieldValue)?;
-    Ok((name, value))
 }
 
 /// The reason phrase is not kept: HTTP/2 has none, and nobody may decide by it.
@@ -260,8 +303,8 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Fault> {
         .split_at_checked(VERSION_BYTES)
         .ok_or(Fault::StatusLine)?;
     let version = match version {
-        b"HTTP/1.1" => Version::HTTP_11,
-        b"HTTP/1.0" => Version::HTTP_10,
+        _ if version == b"HTTP/1.1" => Version::HTTP_11,
+        _ if version == b"HTTP/1.0" => Version::HTTP_10,
         _ if version.starts_with(b"HTTP/") => return Err(Fault::Version),
         _ => return Err(Fault::StatusLine),
     };
@@ -297,9 +340,10 @@ const NO_NUMBER: &str = "the response has a `Content-Length` that is no number";
 const LENGTH_DIGITS_MAX: usize = 19;
 const VERSION_BYTES: usize = "HTTP/1.1".len();
 const STATUS_DIGITS: usize = 3;
-const LINE_END_BYTES: usize = 2;
 /// Longest status line, bytes.
 const STATUS_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Fields that need no allocation to be found.
+const FIELDS_USUAL: usize = 16;
 
 #[cfg(test)]
 mod tests {
