@@ -89,6 +89,11 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Whether a value says nothing but one of the two.
+    pub(super) fn is_single(value: &[u8]) -> bool {
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    }
+
     pub(super) fn note(&mut self, value: &[u8]) {
         // Nearly all say this.
         if value == b"keep-alive" {

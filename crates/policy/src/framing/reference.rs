@@ -51,15 +51,21 @@ impl Reference {
             return Err(Fault::TooManyFields);
         }
         let (version, status) = self.status.unwrap();
-        let mut headers = HeaderMap::new();
+        let (mut headers, mut kept) = (HeaderMap::new(), HeaderMap::new());
         for line in self.ends.windows(2) {
             let (name, value) = field(&bytes[line[0]..line[1] - 2])?;
+            let noted = ["keep-alive", "close"].map(str::as_bytes);
+            let said = value.as_bytes().to_ascii_lowercase();
+            if name != CONNECTION || !noted.contains(&said.as_slice()) {
+                kept.append(name.clone(), value.clone());
+            }
             headers.append(name, value);
         }
         Ok(Plain {
             version,
             status,
             headers,
+            kept,
         })
     }
 }
@@ -68,11 +74,13 @@ struct Plain {
     version: Version,
     status: StatusCode,
     headers: HeaderMap,
+    /// Those that are not only noted.
+    kept: HeaderMap,
 }
 
 impl Plain {
     fn check(&self, head: &Head) {
-        let plain = format!("{:?} {:?} {:?}", self.version, self.status, self.headers);
+        let plain = format!("{:?} {:?} {:?}", self.version, self.status, self.kept);
         let read = format!("{:?} {:?} {:?}", head.version, head.status, head.headers);
         assert_eq!(plain, read);
         let options = self.headers.get_all(CONNECTION).iter();

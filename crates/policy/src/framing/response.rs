@@ -47,7 +47,8 @@ pub struct Head {
     pub version: Version,
     /// 100 to 999.
     pub status: StatusCode,
-    /// In the order they came in.
+    /// In the order they came in. Not among them: `Connection: keep-alive` and `close`, which are
+    /// noted and mean nothing to anybody else.
     pub headers: HeaderMap,
     /// What they say of lengths and of the connection.
     said: Said,
@@ -65,16 +66,22 @@ struct Said {
 }
 
 impl Said {
-    fn note(&mut self, field: Field, head: &[u8]) {
+    /// Says whether there is more to the field than what is noted.
+    fn note(&mut self, field: Field, head: &[u8]) -> bool {
         match field.usual {
             Some(Usual::CONTENT_LENGTH) => {
                 self.lengths += 1;
                 self.length = number(field.value(head));
             }
             Some(Usual::TRANSFER_ENCODING) => self.codings += 1,
-            Some(Usual::CONNECTION) => self.connection.note(field.value(head)),
+            Some(Usual::CONNECTION) => {
+                let value = field.value(head);
+                self.connection.note(value);
+                return !Options::is_single(value);
+            }
             _ => {}
         }
+        true
     }
 }
 
@@ -221,8 +228,9 @@ impl HeadReader {
         let mut headers = HeaderMap::with_capacity(self.fields.len());
         let mut said = Said::default();
         for field in &self.fields {
-            said.note(*field, bytes);
-            field.append(bytes, &mut headers)?;
+            if said.note(*field, bytes) {
+                field.append(bytes, &mut headers)?;
+            }
         }
         (self.status, self.at) = (None, 0);
         self.fields.clear();
@@ -348,6 +356,8 @@ const FIELDS_USUAL: usize = 16;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+    use http::header::CONNECTION;
 
     use super::*;
 
@@ -520,6 +530,11 @@ mod tests {
         for (answer, keeps) in table {
             assert_eq!(head(answer).keeps_alive(), keeps, "{answer:?}");
         }
+        // What is noted is not told; what names other fields is.
+        let answer = "HTTP/1.1 200 OK\r\nConnection: CLOSE\r\nConnection: a, close\r\n\r\n";
+        let head = head(answer);
+        let told: Vec<_> = head.headers.get_all(CONNECTION).iter().collect();
+        assert_eq!(told, ["a, close"]);
     }
 
     #[test]
