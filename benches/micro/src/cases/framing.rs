@@ -57,7 +57,7 @@ pub(super) fn response_head() -> Work {
         let mut buffer = BytesMut::with_capacity(8 * 1024);
         buffer.extend_from_slice(black_box(RESPONSE.as_bytes()));
         let head = HeadReader::default().read(&mut buffer, &BOUNDS);
-        assert_eq!(head.expect("in order").expect("whole").headers.len(), 8);
+        assert_eq!(head.expect("in order").expect("whole").headers.len(), 7);
     })
 }
 
