@@ -465,3 +465,47 @@ impl AsyncWrite for Wire {
 const HELD_BYTES_MAX: usize = 16 * 1024;
 /// What is held, and what h2 writes at once: the head of a frame and its payload.
 const PIECES_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_flushed_leaves_when_others_have_had_their_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let near = TcpStream::connect(address).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let meter = Rc::<Meter>::default();
+        let mut wire = Wire::new(Socket::Plain(near), Rc::clone(&meter));
+        wire.write_all(b"greeting").await.unwrap();
+        assert_eq!(meter.written.get(), 0, "it is held");
+        wire.flush().await.unwrap();
+        assert_eq!(meter.written.get(), 8, "the greeting is not put off");
+
+        for frame in [b"one", b"two"] {
+            wire.write_all(frame).await.unwrap();
+            wire.flush().await.unwrap();
+        }
+        assert_eq!(meter.written.get(), 8, "they wait for the next poll");
+        meter.polled();
+        wire.flush().await.unwrap();
+        assert_eq!(meter.written.get(), 14);
+        assert_eq!(wire.held.bytes.capacity(), 0, "nothing is held for nothing");
+
+        // What does not fit does not wait, and nothing overtakes what was held.
+        wire.write_all(b"head").await.unwrap();
+        wire.write_all(&[b'x'; HELD_BYTES_MAX]).await.unwrap();
+        assert!(meter.written.get() >= 18);
+        wire.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).await.unwrap();
+        assert!(all.starts_with(b"greetingonetwoheadx"));
+        assert_eq!(all.len(), 18 + HELD_BYTES_MAX);
+    }
+}
