@@ -21,12 +21,17 @@ use weir_process::parent::ParentError;
 #[must_use]
 pub fn run(args: GatewayArgs) -> Exit {
     weir_identity::install_provider();
-    #[cfg(feature = "mimalloc")]
-    weir_process::memory::given_back_by(weir_allocator::give_back);
     let log = match args.start_log() {
         Ok(log) => log,
         Err(error) => return unusable(&error),
     };
+    #[cfg(feature = "mimalloc")]
+    if let Err(error) = weir_process::memory::managed_by(weir_process::memory::Allocator {
+        give_back: weir_allocator::give_back,
+        only_when_told: weir_allocator::give_back_only_when_told,
+    }) {
+        tracing::warn!(%error, "free memory goes back to the system while requests wait");
+    }
     match args.parent.apply() {
         Ok(()) => {}
         // Whoever wanted this gateway has gone already.

@@ -70,6 +70,9 @@ pub fn run(peers: &[Peer], stage: &Stage) -> Result<ReloadResults> {
 }
 
 fn measure(proxy: &mut Running, load: &Load, rate: f64, stage: &Stage) -> Result<ReloadPeer> {
+    for generation in 1..=RELOADS {
+        proxy.write_reload(stage, generation)?;
+    }
     let steal = StealClock::start();
     let before = load.at_rate(rate, BEFORE_SECONDS)?;
     let mut stolen = steal.share();

@@ -14,12 +14,23 @@ use libmimalloc_sys as mimalloc;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allocator;
 
-/// Gives back to the system what is free on the calling thread. It may take milliseconds.
+/// Gives back to the system what is free on the calling thread, and what no thread has. It may take
+/// milliseconds.
 pub fn give_back() {
     #[expect(unsafe_code, reason = "a function of a C library")]
     // SAFETY: it has no preconditions.
     unsafe {
         mimalloc::mi_collect(true);
+    }
+}
+
+/// From now on memory goes back to the system by [`give_back`] alone. Else mimalloc gives back, a
+/// second after it was freed, whatever all threads have freed, on whichever thread frees next.
+pub fn give_back_only_when_told() {
+    #[expect(unsafe_code, reason = "a function of a C library")]
+    // SAFETY: the option exists, and any number is a delay.
+    unsafe {
+        mimalloc::mi_option_set(OPTION_PURGE_DELAY, PURGE_DELAY_MS);
     }
 }
 
@@ -72,6 +83,10 @@ unsafe impl GlobalAlloc for Allocator {
 
 /// Bytes: the least that mimalloc aligns to, whatever the size.
 const USUAL_ALIGN: usize = 8;
+/// `mi_option_purge_delay` of `mimalloc.h`, which the crate leaves out.
+const OPTION_PURGE_DELAY: mimalloc::mi_option_t = 15;
+/// Milliseconds; a year. With none at all, mimalloc would not note what can be given back.
+const PURGE_DELAY_MS: std::ffi::c_long = 365 * 24 * 3600 * 1000;
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +118,30 @@ mod tests {
             }
         }
         give_back();
+    }
+
+    #[test]
+    fn what_was_freed_stays_until_somebody_says_so() {
+        // SAFETY: the option exists. A second is the default of this one and of no other.
+        assert_eq!(unsafe { mimalloc::mi_option_get(OPTION_PURGE_DELAY) }, 1000);
+        give_back_only_when_told();
+        let bytes = 64 << 20;
+        let layout = Layout::from_size_align(bytes, 8).unwrap();
+        let before = resident_bytes();
+        // SAFETY: the size is not zero, and what is written was handed out.
+        unsafe {
+            let at = Allocator.alloc(layout);
+            at.write_bytes(1, bytes);
+            Allocator.dealloc(at, layout);
+        }
+        assert!(resident_bytes() > before + bytes / 2);
+        give_back();
+        assert!(resident_bytes() < before + bytes / 2);
+    }
+
+    fn resident_bytes() -> usize {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
     fn is_aligned(at: *mut u8, align: usize) -> bool {

@@ -74,8 +74,11 @@ impl Shown {
     pub async fn reload_files(&self) {
         self.reload.notify_one();
         self.store.reopen_access_log().await;
-        if let Err(errors) = self.store.refresh_files().await {
-            tracing::error!(%errors, "certificate files refused, the old stay in use");
+        match self.store.refresh_files().await {
+            Ok(()) => tracing::info!("certificates and keys read again"),
+            Err(errors) => {
+                tracing::error!(%errors, "certificate files refused, the old stay in use");
+            }
         }
     }
 }

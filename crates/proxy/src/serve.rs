@@ -22,6 +22,7 @@ use weir_policy::framing::Fault;
 use weir_policy::moment::Moment;
 use weir_policy::proxy_protocol::Addresses;
 use weir_policy::rewrite::Remote;
+use weir_process::memory;
 
 use crate::listen::Gate;
 use crate::proxy_protocol::{self, Ends};
@@ -226,6 +227,7 @@ impl Drop for ClientConnection {
     fn drop(&mut self) {
         self.worker.disconnected(self.id);
         self.entry.metrics.connections.add(self.worker.index, -1);
+        memory::give_back_soon();
     }
 }
 
@@ -321,6 +323,7 @@ async fn greeted(
                 metrics.connections.add(index, -1);
                 metrics.closed(index, reason);
                 drop(place);
+                memory::give_back_soon();
             })
         }
         Err(reason) => {

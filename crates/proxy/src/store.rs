@@ -15,6 +15,7 @@ use weir_config::document::AccessLogTarget;
 use weir_identity::{ClientAuth, Identity, mesh_server_config};
 use weir_policy::compile;
 use weir_policy::snapshot::{Listener, ListenerId, Role, Snapshot};
+use weir_process::memory;
 use weir_telemetry::Registry;
 use weir_telemetry::access_log::{AccessLog, LogTarget};
 
@@ -160,6 +161,8 @@ impl Store {
             }
             Err(_) => self.gauges.refused(),
         }
+        // What compiling needed is free.
+        memory::give_back_soon();
         applied
     }
 
@@ -265,7 +268,6 @@ impl Store {
             changing.services.clone_from(&resolved.services);
         }
         self.tls.commit(resolved);
-        tracing::info!("certificates and keys read again");
         Ok(())
     }
 

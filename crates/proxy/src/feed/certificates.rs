@@ -23,7 +23,7 @@ pub async fn follow(store: Arc<Store>) {
         };
         let mut changes = FileChanges::of(files);
         // What changed after the document's files were read and before they were watched.
-        refresh(&store).await;
+        let _ = refresh(&store).await;
         loop {
             tokio::select! {
                 changed = documents.changed() => {
@@ -36,14 +36,21 @@ pub async fn follow(store: Arc<Store>) {
                         break;
                     }
                 }
-                () = changes.changed() => refresh(&store).await,
+                () = changes.changed() => {
+                    if refresh(&store).await {
+                        tracing::info!("certificates and keys read again");
+                    }
+                }
             }
         }
     }
 }
 
-async fn refresh(store: &Store) {
-    if let Err(errors) = store.refresh_files().await {
+/// Whether they could be read.
+async fn refresh(store: &Store) -> bool {
+    let read = store.refresh_files().await;
+    if let Err(errors) = &read {
         tracing::error!(%errors, "changed files refused, the old stay in use");
     }
+    read.is_ok()
 }

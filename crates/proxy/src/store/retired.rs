@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use weir_process::memory;
 
 /// Holds on to each until the requests that began with it are most likely over; at most
 /// [`HELD_MAX`].
@@ -39,6 +40,7 @@ impl<T: Send + Sync + 'static> Retired<T> {
                 place.and_then(|place| held.remove(place))
             };
             let _freed = spawn_blocking(move || drop(over)).await;
+            memory::give_back_soon();
         });
     }
 }
