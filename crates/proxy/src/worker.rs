@@ -432,6 +432,8 @@ impl Worker {
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
+                // Exchanges of connections that live on may have freed much.
+                memory::give_back_soon();
                 if !worker.pool.sweep(worker.clock.now().nanos) {
                     break;
                 }
