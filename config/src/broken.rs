@@ -95,7 +95,7 @@ pub(crate) fn read(text: &str) -> Result<Document, Box<Broken>> {
     let document = tree
         .as_ref()
         .and_then(|tree| Document::decode(tree, &mut decoder));
-    decoder.finish(document).map_err(|faulty| {
+    let read = decoder.finish(document).map_err(|faulty| {
         let Faulty {
             rest,
             errors,
@@ -111,7 +111,11 @@ pub(crate) fn read(text: &str) -> Result<Document, Box<Broken>> {
             errors,
             dropped,
         })
-    })
+    });
+    if let Some(tree) = tree {
+        tree.free();
+    }
+    read
 }
 
 /// Adds what is in doubt although no error stands there.

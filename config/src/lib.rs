@@ -35,6 +35,7 @@ pub mod error;
 pub mod fallback;
 pub mod fault;
 pub mod foreign;
+pub mod give_way;
 pub mod grpc;
 pub mod health;
 pub mod hedge;

@@ -20,6 +20,7 @@ use serde_json::Value as Json;
 
 use crate::bounds::ENTRIES_MAX;
 use crate::decode::{Complaint, Decoder};
+use crate::give_way::give_way;
 use crate::position::Located;
 use crate::shape::Shape;
 use crate::yaml::{Node, Value, excerpt};
@@ -182,6 +183,7 @@ impl<S: Syntax> Syntax for ListOf<S> {
         }
         let mut read = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
+            give_way();
             let item = decoder.in_item(index, |decoder| self.item.read(item, decoder));
             read.extend(item.or_else(|| self.stand_in.map(|make| make())));
         }
@@ -253,6 +255,7 @@ impl<K, V: Syntax> Syntax for MapOf<K, V> {
         let mut read = Vec::with_capacity(entries.len());
         let mut seen = HashMap::with_capacity(entries.len());
         for (written, node) in entries {
+            give_way();
             let entry = decoder.in_key(written, |decoder| {
                 let key = self.key.read_text(written, written.at, decoder);
                 let value = self.value.read(node, decoder);

@@ -7,6 +7,7 @@
 mod build;
 mod scalar;
 
+use crate::give_way::give_way;
 use crate::position::{Located, Position};
 
 pub(crate) use build::{parse, parse_within};
@@ -72,6 +73,18 @@ impl Node {
                 .find(|(written, _)| written.value == key)
                 .map(|(_, node)| node),
             Value::List(_) | Value::Scalar { .. } => None,
+        }
+    }
+
+    /// Lets go of it piece by piece: a large tree takes milliseconds.
+    pub(crate) fn free(self) {
+        match self.value {
+            Value::List(items) => items.into_iter().for_each(|item| {
+                give_way();
+                item.free();
+            }),
+            Value::Map(entries) => entries.into_iter().for_each(|(_, node)| node.free()),
+            Value::Scalar { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ use super::scalar::{Plain, resolve};
 use super::{Node, Value, excerpt};
 use crate::bounds::{ALIAS_BYTES_MAX, DEPTH_MAX, DOCUMENT_BYTES_MAX, NODES_MAX};
 use crate::decode::{Complaint, Decoder, Path};
+use crate::give_way::give_way;
 use crate::position::{Located, Position};
 
 /// Reads one document. `None` when there is nothing to decode: the reason is then in `decoder`. A
@@ -146,6 +147,7 @@ impl Builder {
     }
 
     fn leave(&mut self) -> Result<(), Failure> {
+        give_way();
         let Some(Open { at, anchor, kind }) = self.open.pop() else {
             return Ok(());
         };

@@ -10,6 +10,7 @@ use weir_config::balance::{Balance, Sticky};
 use weir_config::criticality::Criticality;
 use weir_config::document::{AccessLog, Forwarded};
 use weir_config::edge_rules::{InterimResponses, Underscores};
+use weir_config::give_way::give_way;
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Breaker, BreakerScope};
@@ -82,6 +83,31 @@ pub struct Snapshot {
     pub role: Role,
     /// What is allowed but looks wrong.
     pub warnings: Vec<ConfigError>,
+}
+
+impl Snapshot {
+    /// Lets go of it. Who is the last one frees it piece by piece, which takes milliseconds where
+    /// it is large.
+    pub fn free(self: Arc<Self>) {
+        let Some(snapshot) = Arc::into_inner(self) else {
+            return;
+        };
+        for route in snapshot.routes {
+            give_way();
+            drop(route);
+        }
+        for service in snapshot.services {
+            give_way();
+            drop(service);
+        }
+        for listener in snapshot.listeners {
+            give_way();
+            drop(listener);
+        }
+        if let Some(document) = Arc::into_inner(snapshot.document) {
+            document.free();
+        }
+    }
 }
 
 /// A listener and the routes attached to it.

@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use weir_config::ConfigErrors;
 use weir_config::bounds::DOCUMENT_BYTES_MAX;
 use weir_config::document::AccessLogTarget;
+use weir_config::give_way::giving_way;
 use weir_identity::{ClientAuth, Identity, mesh_server_config};
 use weir_policy::compile;
 use weir_policy::snapshot::{Listener, ListenerId, Role, Snapshot};
@@ -87,6 +88,14 @@ pub struct InForce {
     pub files: Vec<PathBuf>,
     /// Those of them that were compiled with it.
     compiled: Seen,
+}
+
+impl InForce {
+    fn free(self: Arc<Self>) {
+        if let Some(in_force) = Arc::into_inner(self) {
+            giving_way(|| in_force.snapshot.free());
+        }
+    }
 }
 
 /// The store.
@@ -179,7 +188,8 @@ impl Store {
         let (text, label) = (Arc::clone(&candidate.text), Arc::clone(&candidate.label));
         let compiled = spawn_blocking(move || {
             let files = LocalFiles::default();
-            let snapshot = compile::read(&text, &role, &label, &live, &files)?;
+            let read = || compile::read(&text, &role, &label, &live, &files);
+            let snapshot = giving_way(read)?;
             Ok::<_, ConfigErrors>((snapshot, files.into_seen()))
         });
         let (snapshot, seen) = compiled.await.map_err(|_| one_error(CHECK_BROKE))??;
@@ -225,7 +235,7 @@ impl Store {
         });
         let before = self.in_force.send_replace(Some(Arc::clone(&in_force)));
         if let Some(before) = before {
-            changing.retired.hold(before);
+            changing.retired.hold(before, InForce::free);
         }
         Ok(in_force)
     }

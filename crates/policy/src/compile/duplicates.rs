@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use weir_config::Document;
+use weir_config::give_way::give_way;
 use weir_config::pattern::HostPattern;
 use weir_config::route::Route;
 
@@ -16,9 +17,11 @@ pub(super) fn check(document: &Document, routes: &Compiled, faults: &mut Faults)
     let texts: Vec<Option<String>> = routes
         .matchers
         .iter()
+        .inspect(|_| give_way())
         .map(|matcher| matcher.as_ref().map(condition_text))
         .collect();
     for (index, (route, text)) in document.routes.iter().zip(&texts).enumerate() {
+        give_way();
         let Some(text) = text else { continue };
         let mut first = None;
         for (listener, host) in attachments(document, route) {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use weir_config::Document;
+use weir_config::give_way::give_way;
 
 use super::duplicates::attachments;
 use super::faults::Faults;
@@ -17,9 +18,11 @@ pub(super) fn check(document: &Document, routes: &Compiled, faults: &mut Faults)
     let ranked: Vec<Option<(String, Rank)>> = routes
         .matchers
         .iter()
+        .inspect(|_| give_way())
         .map(|matcher| matcher.as_ref().map(|it| (it.path.place(), it.rank())))
         .collect();
     for (index, (route, ranked)) in document.routes.iter().zip(&ranked).enumerate() {
+        give_way();
         let (Some((place, rank)), Some(matcher)) = (ranked, &routes.matchers[index]) else {
             continue;
         };

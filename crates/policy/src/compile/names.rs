@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weir_config::Document;
 use weir_config::broken::Doubts;
+use weir_config::give_way::give_way;
 use weir_config::route::Route;
 
 use super::faults::Faults;
@@ -38,6 +39,7 @@ pub(super) fn assign(document: &Document, doubts: &Doubts, faults: &mut Faults) 
         *times.entry(plain(route)).or_default() += 1;
     }
     let name = |route: &Route| {
+        give_way();
         if let Some(name) = &route.name {
             return name.value.as_str().into();
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use weir_config::auth::Auth;
 use weir_config::broken::{Doubts, Section};
+use weir_config::give_way::give_way;
 use weir_config::pattern::HostPattern;
 use weir_config::resilience::{Retry, Timeouts};
 use weir_config::route::{
@@ -79,11 +80,12 @@ pub(super) fn is_attached(route: &Written, role: &Role) -> bool {
 /// Compiles every route of the document; those of other roles are checked and dropped.
 pub(super) fn compile(scope: &Scope<'_>, names: &[Arc<str>], faults: &mut Faults) -> Compiled {
     let mut compiled = Compiled {
-        kept: Vec::new(),
-        matchers: Vec::new(),
+        kept: Vec::with_capacity(scope.document.routes.len()),
+        matchers: Vec::with_capacity(scope.document.routes.len()),
     };
     let mut shared = HashMap::new();
     for (index, (written, name)) in scope.document.routes.iter().zip(names).enumerate() {
+        give_way();
         check_listeners(scope, index, written, faults);
         warn_stores_nowhere(index, written, faults);
         if scope.doubts.route(index) {

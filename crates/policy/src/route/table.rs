@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use foldhash::fast::FixedState;
+use weir_config::give_way::give_way;
 use weir_config::pattern::HostPattern;
 
 use super::trie::PathTable;
@@ -60,6 +61,7 @@ impl RouteTable {
         ordered.sort_by_cached_key(|(_, matcher)| matcher.rank());
         let mut table = RouteTable::default();
         for (id, matcher) in ordered {
+            give_way();
             if matcher.hosts.is_empty() {
                 table.paths(&HostPattern::Any).insert(id, matcher);
             }

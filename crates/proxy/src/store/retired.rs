@@ -20,17 +20,18 @@ impl<T> Default for Retired<T> {
 }
 
 impl<T: Send + Sync + 'static> Retired<T> {
-    /// Holds on to one, for [`HELD_FOR`] unless others push it out; frees it beside the workers.
-    pub(super) fn hold(&self, document: Arc<T>) {
+    /// Holds on to one, for [`HELD_FOR`] unless others push it out; then lets go of it beside the
+    /// workers.
+    pub(super) fn hold(&self, document: Arc<T>, let_go: fn(Arc<T>)) {
         let weak = Arc::downgrade(&document);
         let held = Arc::clone(&self.0);
         let pushed_out = {
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
             held.push_back(document);
-            (held.len() > HELD_MAX).then(|| held.pop_front())
+            (held.len() > HELD_MAX).then(|| held.pop_front()).flatten()
         };
         tokio::spawn(async move {
-            let _freed = spawn_blocking(move || drop(pushed_out)).await;
+            let _freed = spawn_blocking(move || pushed_out.map(let_go)).await;
             tokio::time::sleep(HELD_FOR).await;
             let over = {
                 let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +40,7 @@ impl<T: Send + Sync + 'static> Retired<T> {
                     .position(|one| weak.as_ptr() == Arc::as_ptr(one));
                 place.and_then(|place| held.remove(place))
             };
-            let _freed = spawn_blocking(move || drop(over)).await;
+            let _freed = spawn_blocking(move || over.map(let_go)).await;
             memory::give_back_soon();
         });
     }
@@ -83,7 +84,7 @@ mod tests {
         let retired = Retired::default();
         let begun = Instant::now();
         for number in 0..HELD_MAX as u32 {
-            retired.hold(Arc::new(Told(number, tell.clone())));
+            retired.hold(Arc::new(Told(number, tell.clone())), drop);
         }
         let mut numbers: Vec<_> = Vec::new();
         while numbers.len() < HELD_MAX {
@@ -104,7 +105,7 @@ mod tests {
         let retired = Retired::default();
         let begun = Instant::now();
         for number in 0..=HELD_MAX as u32 {
-            retired.hold(Arc::new(Told(number, tell.clone())));
+            retired.hold(Arc::new(Told(number, tell.clone())), drop);
         }
         assert_eq!(freed(&told), 0);
         freed(&told);
