@@ -21,7 +21,7 @@ fn read(pieces: [&[u8]; 2]) -> Result<Option<(Head, Vec<u8>)>, Fault> {
     for piece in pieces {
         buffer.extend_from_slice(piece);
         if head.is_none() {
-            head = reader.read(&mut buffer, &BOUNDS)?;
+            head = reader.read(&mut buffer, &BOUNDS, Default::default)?;
         }
     }
     Ok(head.map(|head| (head, buffer.to_vec())))

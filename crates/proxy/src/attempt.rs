@@ -193,7 +193,15 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
         };
         this.write_left(parts);
         let sending = match &line {
-            Line::H1(line) => Ok(Either::Left(line.send(parts, this.upload(), this.relay))),
+            Line::H1(line) => {
+                let maps = &this.worker.header_maps;
+                Ok(Either::Left(line.send(
+                    parts,
+                    this.upload(),
+                    this.relay,
+                    maps,
+                )))
+            }
             Line::H2(line) => this.send_h2(line, head).map(Either::Right),
         };
         match sending {
@@ -201,8 +209,11 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
             Err(why) => Ok(Err(why)),
         }
     };
-    if !this.keep_head && !matches!(end, Ok(Err(Unanswered::Unsent))) {
-        *head = None;
+    if !this.keep_head
+        && !matches!(end, Ok(Err(Unanswered::Unsent)))
+        && let Some(sent) = head.take()
+    {
+        this.worker.header_maps.give_back(sent.headers);
     }
     match end {
         Ok(Ok(mut response)) => {

@@ -27,6 +27,7 @@ use weir_policy::framing::response::{Head, HeadReader};
 
 use crate::body::{EndpointError, FromEndpoint, Upload};
 use crate::connect::Counted;
+use crate::header_maps::HeaderMaps;
 use crate::interim::Relay;
 use crate::wire::Socket;
 
@@ -96,6 +97,7 @@ impl Connection {
         head: &request::Parts,
         upload: Upload,
         relay: Option<&'a Relay<'a>>,
+        maps: &'a HeaderMaps,
     ) -> Sending<'a> {
         let length = upload.size_hint().exact();
         self.state.borrow_mut().out.begin(head, length);
@@ -105,6 +107,7 @@ impl Connection {
             broken: false,
             method: head.method.clone(),
             relay,
+            maps,
         }
     }
 
@@ -152,6 +155,7 @@ pub(crate) struct Sending<'a> {
     broken: bool,
     method: Method,
     relay: Option<&'a Relay<'a>>,
+    maps: &'a HeaderMaps,
 }
 
 impl Future for Sending<'_> {
@@ -174,7 +178,8 @@ impl Future for Sending<'_> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Unanswered::Failed(error))),
             }
         }
-        let head = ready!(state.poll_head(this.relay, cx)).map_err(Unanswered::Failed)?;
+        let head =
+            ready!(state.poll_head(this.relay, this.maps, cx)).map_err(Unanswered::Failed)?;
         let sent = state.sent;
         let response = this.answered(head, state);
         if !sent && !this.broken {
@@ -270,11 +275,13 @@ impl State {
     fn poll_head(
         &mut self,
         relay: Option<&Relay<'_>>,
+        maps: &HeaderMaps,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, EndpointError>> {
         loop {
             while !self.input.bytes.is_empty() {
-                let Some(head) = self.reader.read(&mut self.input.bytes, &BOUNDS)? else {
+                let make = || maps.take();
+                let Some(head) = self.reader.read(&mut self.input.bytes, &BOUNDS, make)? else {
                     break;
                 };
                 let interim = head.status.is_informational();

@@ -23,6 +23,7 @@ mod exchange;
 pub mod feed;
 mod files;
 mod happenings;
+mod header_maps;
 mod http1;
 mod http2;
 mod interim;

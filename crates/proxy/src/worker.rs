@@ -29,6 +29,7 @@ use crate::checks::Checks;
 use crate::clock::{Clock, Dice};
 use crate::engine::{Binding, Installation};
 use crate::exchange::Copies;
+use crate::header_maps::HeaderMaps;
 use crate::listen::Gate;
 use crate::membership::Roster;
 use crate::own::{self, OwnError};
@@ -99,6 +100,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) alarms: Alarms,
     pub(crate) copies: Rc<Copies>,
+    pub(crate) header_maps: HeaderMaps,
     pub(crate) log: LogState,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) decisions: Arc<Decisions>,
@@ -149,6 +151,7 @@ impl Worker {
             pool: Pool::default(),
             alarms: Alarms::default(),
             copies: Rc::default(),
+            header_maps: HeaderMaps::default(),
             log: LogState::default(),
             metrics: WorkerMetrics::new(registry),
             decisions,

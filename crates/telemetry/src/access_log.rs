@@ -144,7 +144,7 @@ impl AccessLog {
 }
 
 /// Filled buffers that may wait for the writer: 1 MiB of ordinary lines.
-const QUEUE_BUFFERS_MAX: usize = 32;
+const QUEUE_BUFFERS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -41,23 +41,30 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\n\
     Accept-Ranges: bytes\r\n\r\n";
 
 pub(super) fn request_head() -> Work {
-    Box::new(|| {
+    let mut headers = HeaderMap::new();
+    Box::new(move || {
         let mut reader = request::HeadReader::default();
         let head = reader.find(black_box(REQUEST.as_bytes()), &BOUNDS);
         let head = head.expect("in order").expect("whole");
         let bytes = Bytes::copy_from_slice(&REQUEST.as_bytes()[..head.bytes]);
-        let made = reader.request(&bytes, HeaderMap::new());
-        let (made, _) = made.expect("within all bounds");
-        assert_eq!(black_box(made).headers().len(), 7);
+        let made = reader.request(&bytes, std::mem::take(&mut headers));
+        let (mut made, _) = made.expect("within all bounds");
+        assert_eq!(black_box(&made).headers().len(), 7);
+        headers = std::mem::take(made.headers_mut());
+        headers.clear();
     })
 }
 
 pub(super) fn response_head() -> Work {
+    let mut headers = HeaderMap::new();
     Box::new(move || {
         let mut buffer = BytesMut::with_capacity(8 * 1024);
         buffer.extend_from_slice(black_box(RESPONSE.as_bytes()));
-        let head = HeadReader::default().read(&mut buffer, &BOUNDS);
-        assert_eq!(head.expect("in order").expect("whole").headers.len(), 7);
+        let make = || std::mem::take(&mut headers);
+        let head = HeadReader::default().read(&mut buffer, &BOUNDS, make);
+        headers = head.expect("in order").expect("whole").headers;
+        assert_eq!(black_box(&headers).len(), 7);
+        headers.clear();
     })
 }
 

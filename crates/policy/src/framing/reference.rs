@@ -268,7 +268,7 @@ fn heads_of_responses_are_read_as_by_the_reference() {
             buffer.extend_from_slice(piece);
             plain.extend_from_slice(piece);
             loop {
-                let read = reader.read(&mut buffer, &bounds);
+                let read = reader.read(&mut buffer, &bounds, HeaderMap::new);
                 let expected = reference.read(&mut plain, &bounds);
                 match (read, expected) {
                     (Ok(Some(head)), Ok(Some(expected))) => expected.check(&head),

@@ -163,11 +163,17 @@ struct StatusLine {
 }
 
 impl HeadReader {
-    /// Takes a head off the front of a buffer; `None` when more bytes are needed.
+    /// Takes a head off the front of a buffer; `None` when more bytes are needed. Its fields come
+    /// into the map that `make` has, which must be empty.
     ///
     /// # Errors
     /// It is none, or too large, whatever comes. The buffer is of no use afterwards.
-    pub fn read(&mut self, buffer: &mut BytesMut, bounds: &Bounds) -> Result<Option<Head>, Fault> {
+    pub fn read(
+        &mut self,
+        buffer: &mut BytesMut,
+        bounds: &Bounds,
+        make: impl FnOnce() -> HeaderMap,
+    ) -> Result<Option<Head>, Fault> {
         let Some(first) = self.status_line(buffer)? else {
             return Ok(None);
         };
@@ -190,7 +196,7 @@ impl HeadReader {
             let line = &buffer[self.at..end - LINE_END.len()];
             if line.is_empty() {
                 let bytes = buffer.split_to(end).freeze();
-                return self.head(first, &bytes).map(Some);
+                return self.head(first, &bytes, make).map(Some);
             }
             self.fault = self.fault.or(Some(fault_of(line)));
             self.push(Field::default(), bounds);
@@ -221,11 +227,17 @@ impl HeadReader {
     }
 
     /// A head that is there whole; the next one comes after it.
-    fn head(&mut self, first: StatusLine, bytes: &Bytes) -> Result<Head, Fault> {
+    fn head(
+        &mut self,
+        first: StatusLine,
+        bytes: &Bytes,
+        make: impl FnOnce() -> HeaderMap,
+    ) -> Result<Head, Fault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        let mut headers = make();
+        headers.reserve(self.fields.len());
         let mut said = Said::default();
         for field in &self.fields {
             if said.note(*field, bytes) {
@@ -377,7 +389,7 @@ mod tests {
             for piece in answer.as_bytes().chunks(size) {
                 buffer.extend_from_slice(piece);
                 come += piece.len();
-                if let Some(head) = reader.read(&mut buffer, &BOUNDS)? {
+                if let Some(head) = reader.read(&mut buffer, &BOUNDS, HeaderMap::new)? {
                     return Ok(Some((head, buffer.len() + answer.len() - come)));
                 }
             }
@@ -482,7 +494,7 @@ mod tests {
         assert!(read(&of(3)).unwrap().is_some());
         assert_eq!(read(&of(4)).err(), Some(Fault::TooManyFields));
         let endless = BytesMut::from(&[b'x'; STATUS_LINE_BYTES_MAX + 1][..]);
-        let whole = HeadReader::default().read(&mut endless.clone(), &BOUNDS);
+        let whole = HeadReader::default().read(&mut endless.clone(), &BOUNDS, HeaderMap::new);
         assert_eq!(whole.err(), Some(Fault::TooLarge));
     }
 

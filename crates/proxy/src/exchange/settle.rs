@@ -64,6 +64,7 @@ impl Exchange {
             entry,
             mut ledger,
             admitted,
+            head: sent,
             intake,
             deadlines,
             client,
@@ -71,6 +72,9 @@ impl Exchange {
             reshaped,
             ..
         } = *self;
+        if let Some(sent) = sent {
+            connection.worker.header_maps.give_back(sent.headers);
+        }
         if let Then::Forward(plan) = admitted.then {
             ledger.permit = Some(plan.permit);
         }

@@ -7,6 +7,7 @@ use http::request;
 
 use super::lane::Lane;
 use crate::body::Upload;
+use crate::header_maps::HeaderMaps;
 use crate::interim::Relay;
 use crate::{http1, http2};
 
@@ -48,8 +49,9 @@ impl H1Line {
         head: &request::Parts,
         upload: Upload,
         relay: Option<&'a Relay<'a>>,
+        maps: &'a HeaderMaps,
     ) -> http1::Sending<'a> {
-        self.connection.send(head, upload, relay)
+        self.connection.send(head, upload, relay, maps)
     }
 
     fn finish(self, now: u64) {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::HeaderName;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 use weir_policy::framing::Fault;
@@ -84,8 +84,6 @@ struct Awake<F> {
     /// The exchange that is under way. Its room is made once.
     exchange: Pin<Box<Option<F>>>,
     out: Out,
-    /// Empty, with room.
-    headers: HeaderMap,
     /// Trailers that the response may have.
     trailers: Vec<HeaderName>,
 }
@@ -190,12 +188,7 @@ impl<A: Answer> Http1<A> {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Found> {
-        let mut none = HeaderMap::new();
-        let headers = match &mut self.awake {
-            Some(awake) => &mut awake.headers,
-            None => &mut none,
-        };
-        self.link.poll_head(headers, cx)
+        self.link.poll_head(cx)
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Reply>, Never>> {
@@ -319,9 +312,11 @@ impl<A: Answer> Http1<A> {
         awake.out.frame(follows.framing);
         self.asked.keeps = follows.keeps;
         awake.trailers = follows.trailers;
-        // Its room is of use for the next request.
-        head.headers.clear();
-        awake.headers = head.headers;
+        self.link
+            .connection
+            .worker
+            .header_maps
+            .give_back(head.headers);
         if !awake.out.is_whole() {
             self.phase = Phase::Sending(reply);
         }
@@ -434,7 +429,6 @@ impl<F> Awake<F> {
         Box::new(Self {
             exchange: Box::pin(None),
             out: Out::default(),
-            headers: HeaderMap::new(),
             trailers: Vec::new(),
         })
     }

@@ -167,7 +167,7 @@ fn digits(text: &mut [u8], mut number: u64) {
 }
 
 /// A buffer this full is handed over.
-const HAND_OVER_BYTES: usize = 32 * 1024;
+const HAND_OVER_BYTES: usize = 64 * 1024;
 
 /// Room for the line that fills a buffer.
 const LINE_BYTES_USUAL: usize = 1024;

@@ -144,6 +144,6 @@ fn append_to(path: &Path) -> io::Result<File> {
 }
 
 /// A larger buffer, grown by an odd line, is freed instead of used again.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
+const KEPT_BYTES_MAX: usize = 128 * 1024;
 
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);

@@ -13,11 +13,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request};
+use http::Request;
 use tokio::io::{AsyncRead, ReadBuf};
 use weir_policy::framing::request::{Body, Head, HeadReader, Said, stand_in};
 use weir_policy::framing::{Bounds, Fault};
 
+use crate::header_maps::HeaderMaps;
 use crate::http1::{Chunked, Input};
 use crate::serve::ClientConnection;
 use crate::upgrade::{ClientIo, Handover, Remainder};
@@ -125,9 +126,10 @@ impl Link {
         self.connection.entry.bounds.framing()
     }
 
-    /// Reads to the end of the next head, whose fields become `headers`.
-    pub(super) fn poll_head(&self, headers: &mut HeaderMap, cx: &mut Context<'_>) -> Poll<Found> {
+    /// Reads to the end of the next head.
+    pub(super) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Found> {
         let bounds = &self.bounds();
+        let maps = &self.connection.worker.header_maps;
         let state = &mut *self.state.borrow_mut();
         let mut reader = HeadReader::default();
         loop {
@@ -138,7 +140,7 @@ impl Link {
                     Ok(Some(head)) => {
                         let bytes = held.take(head.bytes);
                         held.release();
-                        return Poll::Ready(state.found(&reader, &bytes, head, headers));
+                        return Poll::Ready(state.found(&reader, &bytes, head, maps));
                     }
                     Err(refused) => {
                         let request = stand_in(&held.bytes, &refused);
@@ -176,7 +178,7 @@ impl Link {
                     if !rest.is_empty() {
                         held.bytes = BytesMut::from(rest);
                     }
-                    return Poll::Ready(state.found(&reader, &bytes, head, headers));
+                    return Poll::Ready(state.found(&reader, &bytes, head, maps));
                 }
                 Err(refused) => {
                     let request = stand_in(read, &refused);
@@ -280,9 +282,9 @@ impl State {
         reader: &HeadReader,
         bytes: &Bytes,
         head: Head,
-        headers: &mut HeaderMap,
+        maps: &HeaderMaps,
     ) -> Found {
-        let (request, said) = match reader.request(bytes, std::mem::take(headers)) {
+        let (request, said) = match reader.request(bytes, maps.take()) {
             Ok(request) => request,
             Err(fault) => return self.refused(Request::new(()), fault),
         };
