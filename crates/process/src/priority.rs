@@ -1,7 +1,8 @@
 //! Which threads go first. Requests never wait for work that nobody waits for.
 
 /// Lets every other thread go before the calling one where there are not enough processors for
-/// all: it still gets a tenth of one. For threads that compile configurations and look up names.
+/// all: it still gets a tenth of one, or less where it gives way by itself (decision 0021). For
+/// threads that compile configurations and look up names.
 pub fn after_requests() {
     // Always allowed, and nothing is lost where it is not.
     let _ = rustix::process::setpriority_process(None, NICENESS);

@@ -194,13 +194,8 @@ pub(crate) async fn attempt(this: &Try<'_>, head: &mut Option<request::Parts>) -
         this.write_left(parts);
         let sending = match &line {
             Line::H1(line) => {
-                let maps = &this.worker.header_maps;
-                Ok(Either::Left(line.send(
-                    parts,
-                    this.upload(),
-                    this.relay,
-                    maps,
-                )))
+                let (upload, maps) = (this.upload(), &this.worker.header_maps);
+                Ok(Either::Left(line.send(parts, upload, this.relay, maps)))
             }
             Line::H2(line) => this.send_h2(line, head).map(Either::Right),
         };
