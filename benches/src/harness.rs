@@ -144,7 +144,7 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("{}", scenario.title());
         match scenario {
             Scenario::Idle => results.idle = Some(idle::run(&peers, &stage)?),
-            Scenario::Reload => results.reload = Some(reload::run(&peers, &stage)?),
+            Scenario::Reload => results.reload = Some(reload::run(&peers, &stage, options.rounds)?),
             _ => results
                 .scenarios
                 .push(rounds::run(scenario, &peers, &stage, effort)?),

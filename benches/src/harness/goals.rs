@@ -167,10 +167,11 @@ fn reload_goal(results: &Results) -> Goal {
         found.cloned()
     });
     let measured = weir.map(|weir| {
-        if weir.during.failures() > 0 || weir.during.requests == 0 {
+        let (before, during) = (weir.before(), weir.during());
+        if during.failures() > 0 || during.requests == 0 {
             return f64::INFINITY;
         }
-        weir.during.latency_us.p99 / weir.before.latency_us.p99
+        during.latency_us.p99 / before.latency_us.p99
     });
     Goal::ratio(text, measured, RELOAD_STEP_MAX)
 }
@@ -186,7 +187,7 @@ mod tests {
     use crate::harness::load::{Latency, Outcome};
     use crate::harness::results::tests::{peer, slice};
     use crate::harness::results::{
-        IdleMemory, IdlePeer, IdleResults, Pace, ReloadPeer, ReloadResults, Results,
+        IdleMemory, IdlePeer, IdleResults, Pace, ReloadPeer, ReloadResults, ReloadRound, Results,
         ScenarioResults,
     };
     use crate::harness::scenario::{Peer, Scenario};
@@ -308,12 +309,20 @@ mod tests {
             ..Outcome::default()
         };
         let with = |during| {
-            let weir = ReloadPeer {
-                peer: Peer::Weir,
-                before: outcome(100.0, 0),
+            let round = |before, during| ReloadRound {
+                before,
                 during,
                 in_force_ms: Vec::new(),
                 stolen: 0.0,
+            };
+            let rounds = vec![
+                round(outcome(100.0, 0), outcome(100.0, 0)),
+                round(outcome(100.0, 0), during),
+                round(outcome(9_000.0, 0), outcome(9_000.0, 0)),
+            ];
+            let weir = ReloadPeer {
+                peer: Peer::Weir,
+                rounds,
             };
             let reload = ReloadResults {
                 peers: vec![weir],

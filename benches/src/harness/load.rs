@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::harness::process::{LOAD_CORE, Launch, Process, pause};
+use crate::harness::statistics::Summary;
 
 /// What a run of the load generator found; only verified responses are requests.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,6 +54,39 @@ pub struct Latency {
 }
 
 impl Outcome {
+    /// What came of the same load several times: counts are sums, connections those of the time
+    /// with most, rates and latencies medians.
+    #[must_use]
+    pub fn together<'a>(times: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let median = |of: fn(&Self) -> f64| {
+            let summary = Summary::of(times.clone().map(of));
+            summary.map_or(f64::NAN, |it| it.median)
+        };
+        let mut all = Self {
+            rate: median(|it| it.rate),
+            latency_us: Latency {
+                p50: median(|it| it.latency_us.p50),
+                p90: median(|it| it.latency_us.p90),
+                p99: median(|it| it.latency_us.p99),
+                p999: median(|it| it.latency_us.p999),
+                max: median(|it| it.latency_us.max),
+                mean: median(|it| it.latency_us.mean),
+            },
+            ..Self::default()
+        };
+        for time in times {
+            all.requests += time.requests;
+            all.seconds += time.seconds;
+            all.connections_opened = all.connections_opened.max(time.connections_opened);
+            all.closed_before_answer += time.closed_before_answer;
+            all.late += time.late;
+            for (kind, count) in &time.errors {
+                *all.errors.entry(kind.clone()).or_default() += count;
+            }
+        }
+        all
+    }
+
     /// All that went wrong.
     #[must_use]
     pub fn failures(&self) -> u64 {

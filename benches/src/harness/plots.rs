@@ -89,8 +89,8 @@ fn reloads(reload: &ReloadResults) -> Bars {
                 highlight: entry.peer == Peer::Weir,
             };
             [
-                bar("before", of(&entry.before.latency_us)),
-                bar("with", of(&entry.during.latency_us)),
+                bar("before", of(&entry.before().latency_us)),
+                bar("with", of(&entry.during().latency_us)),
             ]
         });
         Group {

@@ -8,17 +8,17 @@ use crate::harness::load::Load;
 use crate::harness::peers::Running;
 use crate::harness::process::pause;
 use crate::harness::procfs::StealClock;
-use crate::harness::results::{LeftOut, ReloadPeer, ReloadResults};
+use crate::harness::results::{LeftOut, ReloadPeer, ReloadResults, ReloadRound};
 use crate::harness::rounds::{load_arguments, start_all};
 use crate::harness::scenario::{Peer, Scenario};
 use crate::harness::stage::Stage;
 use crate::harness::statistics::two_digits;
 
-/// Measures latency at a fixed rate without and with reloads.
+/// Measures latency at a fixed rate without and with reloads, in interleaved rounds.
 ///
 /// # Errors
 /// On Ctrl-C. A proxy that fails is left out.
-pub fn run(peers: &[Peer], stage: &Stage) -> Result<ReloadResults> {
+pub fn run(peers: &[Peer], stage: &Stage, rounds: usize) -> Result<ReloadResults> {
     let (running, mut left_out) = start_all(Scenario::Reload, peers, stage)?;
     let arguments = load_arguments(Scenario::Reload, stage)?;
     let mut loaded = Vec::new();
@@ -53,24 +53,43 @@ pub fn run(peers: &[Peer], stage: &Stage) -> Result<ReloadResults> {
         peers: Vec::new(),
         left_out,
     };
-    for (mut proxy, load, _) in loaded {
-        eprint!("  {}:", proxy.peer.title());
-        match measure(&mut proxy, &load, rate, stage) {
-            Ok(measured) => results.peers.push(measured),
-            Err(error) => {
-                pause(Duration::ZERO)?;
-                eprint!(" {error:#}");
-                let (peer, reason) = (proxy.peer, format!("{error:#}"));
-                results.left_out.push(LeftOut { peer, reason });
+    let mut measured: Vec<_> = loaded.iter().map(|_| Ok(Vec::new())).collect();
+    for round in 0..rounds {
+        eprintln!("  round {}:", round + 1);
+        for ((proxy, load, _), measured) in loaded.iter_mut().zip(&mut measured) {
+            let Ok(before) = measured else { continue };
+            eprint!("    {}:", proxy.peer.title());
+            match measure(proxy, load, rate, stage, round) {
+                Ok(round) => before.push(round),
+                Err(error) => {
+                    pause(Duration::ZERO)?;
+                    eprint!(" {error:#}");
+                    *measured = Err(format!("{error:#}"));
+                }
             }
+            eprintln!();
         }
-        eprintln!();
+    }
+    for ((proxy, ..), measured) in loaded.iter().zip(measured) {
+        let peer = proxy.peer;
+        match measured {
+            Ok(rounds) => results.peers.push(ReloadPeer { peer, rounds }),
+            Err(reason) => results.left_out.push(LeftOut { peer, reason }),
+        }
     }
     Ok(results)
 }
 
-fn measure(proxy: &mut Running, load: &Load, rate: f64, stage: &Stage) -> Result<ReloadPeer> {
-    for generation in 1..=RELOADS {
+fn measure(
+    proxy: &mut Running,
+    load: &Load,
+    rate: f64,
+    stage: &Stage,
+    round: usize,
+) -> Result<ReloadRound> {
+    let first = RELOADS * u32::try_from(round)? + 1;
+    let generations = first..first + RELOADS;
+    for generation in generations.clone() {
         proxy.write_reload(stage, generation)?;
     }
     let steal = StealClock::start();
@@ -80,7 +99,7 @@ fn measure(proxy: &mut Running, load: &Load, rate: f64, stage: &Stage) -> Result
     pause(Duration::from_millis(800))?;
     let steal = StealClock::start();
     let mut in_force_ms = Vec::new();
-    for generation in 1..=RELOADS {
+    for generation in generations {
         let took = proxy.reload(stage, generation)?;
         in_force_ms.push(took.as_secs_f64() * 1e3);
         eprint!(" {:.0}", took.as_secs_f64() * 1e3);
@@ -89,8 +108,7 @@ fn measure(proxy: &mut Running, load: &Load, rate: f64, stage: &Stage) -> Result
     stolen = stolen.max(steal.share());
     let during = background.finish()?;
     proxy.check_runs()?;
-    Ok(ReloadPeer {
-        peer: proxy.peer,
+    Ok(ReloadRound {
         before,
         during,
         in_force_ms,
@@ -98,7 +116,7 @@ fn measure(proxy: &mut Running, load: &Load, rate: f64, stage: &Stage) -> Result
     })
 }
 
-/// How many reloads are made.
+/// How many reloads are made in a round.
 const RELOADS: u32 = 20;
 /// From one reload to the next, unless it takes longer.
 const INTERVAL: Duration = Duration::from_millis(400);

@@ -315,11 +315,14 @@ fn idle_section(out: &mut String, idle: &IdleResults) {
 
 fn reload_section(out: &mut String, reload: &ReloadResults, plots: &str) {
     heading(out, Scenario::Reload);
+    let rounds = reload.peers.iter().map(|entry| entry.rounds.len()).max();
     line(
         out,
         &format!(
-            "{} reloads of each, at {} requests/s over 64 connections.",
+            "{} reloads of each in each of {} interleaved rounds, at {} requests/s over 64 \
+             connections; latencies are medians of the rounds.",
             reload.reloads,
+            rounds.unwrap_or(0),
             whole(reload.rate)
         ),
     );
@@ -331,19 +334,20 @@ fn reload_section(out: &mut String, reload: &ReloadResults, plots: &str) {
     );
     line(out, "|---|---|---|---|---|---|---|---|");
     for entry in &reload.peers {
-        let (before, during) = (&entry.before.latency_us, &entry.during.latency_us);
+        let (without, with) = (entry.before(), entry.during());
+        let (before, during) = (&without.latency_us, &with.latency_us);
         let pair = |before: f64, during: f64| format!("{before:.0} → {during:.0}");
-        let in_force = Summary::of(entry.in_force_ms.iter().copied())
-            .map_or("–".to_owned(), |it| {
-                format!("{:.0} [{:.0}–{:.0}]", it.median, it.min, it.max)
-            });
-        let failures = match entry.during.failures() {
+        let in_force = entry.rounds.iter().flat_map(|round| &round.in_force_ms);
+        let in_force = Summary::of(in_force.copied()).map_or("–".to_owned(), |it| {
+            format!("{:.0} [{:.0}–{:.0}]", it.median, it.min, it.max)
+        });
+        let failures = match with.failures() {
             0 => "0".to_owned(),
             _ => format!(
                 "{} beside {} answers; {} of them on a connection that was closed while idle",
-                entry.during.failures_text(),
-                whole(as_f64(entry.during.requests)),
-                entry.during.closed_before_answer
+                with.failures_text(),
+                whole(as_f64(with.requests)),
+                with.closed_before_answer
             ),
         };
         let row = format!(
@@ -353,7 +357,7 @@ fn reload_section(out: &mut String, reload: &ReloadResults, plots: &str) {
             pair(before.p99, during.p99),
             pair(before.p999, during.p999),
             pair(before.max, during.max),
-            entry.during.connections_opened,
+            with.connections_opened,
         );
         line(out, &row);
     }
@@ -361,7 +365,8 @@ fn reload_section(out: &mut String, reload: &ReloadResults, plots: &str) {
     let stolen = reload
         .peers
         .iter()
-        .map(|entry| entry.stolen)
+        .flat_map(|entry| &entry.rounds)
+        .map(|round| round.stolen)
         .fold(0.0, f64::max);
     line(
         out,
@@ -423,8 +428,8 @@ mod tests {
     use crate::harness::load::{Latency, Outcome};
     use crate::harness::results::tests::{peer, slice};
     use crate::harness::results::{
-        IdleMemory, IdlePeer, IdleResults, LeftOut, Pace, ReloadPeer, ReloadResults, Results,
-        ScenarioResults,
+        IdleMemory, IdlePeer, IdleResults, LeftOut, Pace, ReloadPeer, ReloadResults, ReloadRound,
+        Results, ScenarioResults,
     };
     use crate::harness::scenario::{Peer, Scenario};
 
@@ -479,12 +484,20 @@ mod tests {
             connections_opened: 64,
             ..Outcome::default()
         };
+        let round = |before, during, in_force_ms| ReloadRound {
+            before: outcome(before),
+            during: outcome(during),
+            in_force_ms,
+            stolen: 0.01,
+        };
+        let rounds = vec![
+            round(200.0, 220.0, vec![30.0, 40.0]),
+            round(7_000.0, 230.0, vec![35.0]),
+            round(190.0, 210.0, Vec::new()),
+        ];
         let reload = ReloadPeer {
             peer: Peer::Weir,
-            before: outcome(200.0),
-            during: outcome(220.0),
-            in_force_ms: vec![30.0, 40.0, 35.0],
-            stolen: 0.01,
+            rounds,
         };
         Results {
             date: "2026-11-21 15:04 UTC".to_owned(),

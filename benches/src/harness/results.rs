@@ -274,7 +274,7 @@ impl IdleMemory {
 pub struct ReloadResults {
     /// Requests per second.
     pub rate: f64,
-    /// How many reloads were made of each.
+    /// How many reloads were made of each in each round.
     pub reloads: u32,
     /// What happened to requests.
     pub peers: Vec<ReloadPeer>,
@@ -287,14 +287,35 @@ pub struct ReloadResults {
 pub struct ReloadPeer {
     /// Which proxy.
     pub peer: Peer,
+    /// Both, as often as they were measured.
+    pub rounds: Vec<ReloadRound>,
+}
+
+/// Requests without and with reloads, one behind the other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReloadRound {
     /// Without.
     pub before: Outcome,
     /// With.
     pub during: Outcome,
     /// Milliseconds from the change until it was seen in an answer, for each reload.
     pub in_force_ms: Vec<f64>,
-    /// Largest share of time that was stolen in the two.
+    /// Larger share of time that was stolen in the two.
     pub stolen: f64,
+}
+
+impl ReloadPeer {
+    /// All rounds without reloads; latencies are medians of theirs.
+    #[must_use]
+    pub fn before(&self) -> Outcome {
+        Outcome::together(self.rounds.iter().map(|round| &round.before))
+    }
+
+    /// All rounds with reloads; latencies are medians of theirs.
+    #[must_use]
+    pub fn during(&self) -> Outcome {
+        Outcome::together(self.rounds.iter().map(|round| &round.during))
+    }
 }
 
 /// Counts of what happens in minutes are exact in an `f64`.
