@@ -12,7 +12,7 @@ use crate::cache::CacheStore;
 use crate::declare::{defaulted, empty, object, required, words};
 use crate::decode::{Complaint, Decoder, Path};
 use crate::error::ConfigErrors;
-use crate::give_way::give_way;
+use crate::give_way::free_each;
 use crate::listener::Listener;
 use crate::position::{Located, Position};
 use crate::route::Route;
@@ -77,14 +77,8 @@ impl Document {
 
     /// Lets go of it piece by piece: a large document takes milliseconds.
     pub fn free(self) {
-        for route in self.routes {
-            give_way();
-            drop(route);
-        }
-        for service in self.services {
-            give_way();
-            drop(service);
-        }
+        free_each(self.routes);
+        free_each(self.services);
     }
 
     pub(crate) fn decode(tree: &Node, decoder: &mut Decoder) -> Option<Document> {

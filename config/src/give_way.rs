@@ -31,6 +31,14 @@ pub fn give_way() {
     }
 }
 
+/// Lets go of many things, and gives way between them.
+pub fn free_each<T>(things: impl IntoIterator<Item = T>) {
+    for thing in things {
+        give_way();
+        drop(thing);
+    }
+}
+
 /// Also when the work panics.
 struct Reset(Option<Instant>);
 

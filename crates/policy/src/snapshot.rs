@@ -10,7 +10,7 @@ use weir_config::balance::{Balance, Sticky};
 use weir_config::criticality::Criticality;
 use weir_config::document::{AccessLog, Forwarded};
 use weir_config::edge_rules::{InterimResponses, Underscores};
-use weir_config::give_way::give_way;
+use weir_config::give_way::free_each;
 use weir_config::listener::Listener as ListenerConfig;
 use weir_config::proxy_protocol::ProxyProtocol;
 use weir_config::resilience::{Breaker, BreakerScope};
@@ -92,18 +92,9 @@ impl Snapshot {
         let Some(snapshot) = Arc::into_inner(self) else {
             return;
         };
-        for route in snapshot.routes {
-            give_way();
-            drop(route);
-        }
-        for service in snapshot.services {
-            give_way();
-            drop(service);
-        }
-        for listener in snapshot.listeners {
-            give_way();
-            drop(listener);
-        }
+        free_each(snapshot.routes);
+        free_each(snapshot.services);
+        free_each(snapshot.listeners);
         if let Some(document) = Arc::into_inner(snapshot.document) {
             document.free();
         }
