@@ -78,11 +78,9 @@ impl Node {
 
     /// Lets go of it piece by piece: a large tree takes milliseconds.
     pub(crate) fn free(self) {
+        give_way();
         match self.value {
-            Value::List(items) => items.into_iter().for_each(|item| {
-                give_way();
-                item.free();
-            }),
+            Value::List(items) => items.into_iter().for_each(Node::free),
             Value::Map(entries) => entries.into_iter().for_each(|(_, node)| node.free()),
             Value::Scalar { .. } => {}
         }

@@ -17,7 +17,9 @@ impl HeaderMaps {
     /// Nobody needs this one any more, nor what is in it.
     pub(crate) fn give_back(&self, mut headers: HeaderMap) {
         let mut kept = self.0.borrow_mut();
-        let is_usual = (1..=FIELDS_USUAL).contains(&headers.capacity());
+        // Further values of one name have room of their own.
+        let is_usual =
+            (1..=FIELDS_USUAL).contains(&headers.capacity()) && headers.len() <= FIELDS_USUAL;
         if is_usual && kept.len() < KEPT_MAX {
             headers.clear();
             kept.push(headers);
@@ -28,7 +30,8 @@ impl HeaderMaps {
 /// A map with room for more is not kept, so that one odd request costs its memory only once.
 const FIELDS_USUAL: usize = 48;
 
-/// With room for as many fields each has some 6 KB, so all have 400 KB at most.
+/// With room for as many fields each has some 6 KB, so all have 400 KB at most. Room for further
+/// values of a field that was not passed on is not seen: 74 KB each, if a head had a thousand.
 const KEPT_MAX: usize = 64;
 
 #[cfg(test)]
@@ -66,6 +69,11 @@ mod tests {
         let maps = HeaderMaps::default();
         maps.give_back(filled(FIELDS_USUAL + 1));
         maps.give_back(HeaderMap::new());
+        let mut repeated = HeaderMap::new();
+        (0..=FIELDS_USUAL).for_each(|_| {
+            repeated.append(ACCEPT, HeaderValue::from_static("a"));
+        });
+        maps.give_back(repeated);
         assert_eq!(maps.0.borrow().len(), 0);
         (0..=KEPT_MAX).for_each(|_| maps.give_back(filled(3)));
         assert_eq!(maps.0.borrow().len(), KEPT_MAX);
